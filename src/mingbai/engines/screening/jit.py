@@ -1,0 +1,27 @@
+"""numba's decorator, typed once.
+
+`nogil` so that plain threads run screens side by side, `cache` so that a process starts warm, never `fastmath`: the same
+text gives bit-equal scores on every machine and thread split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile an entry point that Python calls."""
+    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return compiled
+
+
+def inline(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a part that only other compiled functions call; LLVM decides on inlining."""
+    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", inline="never")(function)
+    return compiled

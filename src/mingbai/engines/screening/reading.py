@@ -1,0 +1,625 @@
+"""Reading one message: UTF-8 bytes -> letters, sounds, grams. Compiled by numba; no Python object per message.
+
+Theory of operation. A message is read in three steps, each a short loop over scratch arrays that stay in the L1 cache:
+
+1. `decode` turns bytes into *letters* (uint16 nids, see `alphabet`): dropped characters leave no letter but a *mark*
+   event (what stands between two letters). It keeps each letter's character offset in the original text, so every
+   later finding can be marked there.
+2. `repair` undoes what needs neighbours: split characters (讠正), numerals in long runs (一三八零零), letters for digits in
+   numbers (l38OO) and digits for letters in words (c4sh). Only messages whose flags ask for it pay.
+3. `grams` hashes what the model looks at. Chinese: characters (1, 2), sounds (2, 3), marks with their neighbours, number
+   shapes. Others: letters (3, 4, 5) across word boundaries, words (1, 2), number shapes. Digits count as one
+   symbol; a number is known by its shape (length, 1xx mobile, 400, 106 ...) and never by its digits.
+
+Sources: the design and its measurements follow the prototype "one pass over Arrow buffers"; hash constants are the
+odd 64-bit constants of xxHash and SplitMix.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import uint32, uint64
+
+from mingbai.engines.screening import alphabet
+from mingbai.engines.screening.jit import inline, kernel
+
+MAX_LETTERS: Final = 2048  # a 16-part message; what follows is not read (reason `truncated`)
+MAX_MARKS: Final = 2048
+MAX_GRAMS: Final = 8 * MAX_LETTERS + 3 * MAX_MARKS  # 5 a letter, 3 a number, 3 a mark
+
+K1: Final = np.uint64(0x9E3779B97F4A7C15)
+K2: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+K3: Final = np.uint64(0x165667B19E3779F9)
+K4: Final = np.uint64(0xD6E8FEB86659FD93)
+K5: Final = np.uint64(0xA24BAED4963EE407)
+K6: Final = np.uint64(0x9FB21C651E98DF25)
+K7: Final = np.uint64(0xD1B54A32D192ED03)
+K8: Final = np.uint64(0x8CB92BA72F3D8DD7)
+
+F_DIGIT: Final = np.uint32(alphabet.DIGIT)
+F_LATIN: Final = np.uint32(alphabet.LATIN)
+F_HANZI: Final = np.uint32(alphabet.HANZI)
+F_NUMERAL: Final = np.uint32(alphabet.NUMERAL)
+F_COMPONENT: Final = np.uint32(alphabet.COMPONENT)
+EDGE: Final = np.uint64(0xFFFF)  # stands for "before the first letter" and "after the last"
+
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
+U32 = npt.NDArray[np.uint32]
+U64 = npt.NDArray[np.uint64]
+
+
+class Tables(NamedTuple):
+    """What reading needs, all read only. A named tuple, because numba takes it as one argument."""
+
+    alphabet: U32
+    counting: U64  # [32]: flag bits 20..24 -> what they add to the packed counts of `decode`
+    sounds: U16
+    pinyin: U16
+    numerals: U16
+    split_keys: U32
+    split_wholes: U16
+
+
+@cache
+def tables() -> Tables:
+    """The alphabet's tables, ready for the compiled functions."""
+    counting = np.zeros(32, np.uint64)
+    for flags in range(32):
+        digit, latin, hanzi, numeral = flags & 1, flags >> 1 & 1, flags >> 2 & 1, flags >> 4 & 1
+        counting[flags] = digit | latin << 16 | hanzi << 32 | numeral << 48
+    counting.setflags(write=False)
+    return Tables(
+        alphabet.table(), counting, alphabet.sounds(), alphabet.pinyin_trie(), alphabet.numerals(), *alphabet.splits()
+    )
+
+
+@inline
+def is_chinese(hanzi: int, latin: int) -> bool:
+    """Which of the two models reads a message: the Chinese one as soon as a quarter of its letters are Chinese."""
+    return hanzi * 3 >= latin and hanzi > 0
+
+
+@inline
+def decode(
+    data: U8, start: int, stop: int, table: U32, counting: U64, buf: U16, pos: U32, marks: U32, digits: U16
+) -> tuple[int, int, int, int, int, int]:
+    """Read data[start:stop], valid UTF-8, into letters.
+
+    Fills buf (letters), pos (character offset of each letter), marks (letter index << 16 | mark class) and digits (letter
+    index of each digit). Returns (letters, marks, digits, flags or-ed over all characters, counts, characters read);
+    counts holds uint16 lanes: digits, Latin letters, Chinese letters, Chinese numerals.
+    """
+    i = uint64(start)
+    end = uint64(stop)
+    n = uint64(0)
+    m = uint64(0)
+    d = uint64(0)
+    chars = uint32(0)
+    flags = uint32(0)
+    counts = uint64(0)
+    low = uint32(0x3F)
+    while i < end and n < uint64(MAX_LETTERS) and m < uint64(MAX_MARKS):
+        c = uint32(data[i])
+        if c >= uint32(0xE0) and c < uint32(0xF0):
+            if i + uint64(2) >= end:
+                break
+            c = (
+                ((c & uint32(0x0F)) << uint32(12))
+                | ((uint32(data[i + uint64(1)]) & low) << uint32(6))
+                | (uint32(data[i + uint64(2)]) & low)
+            )
+            i += uint64(3)
+        elif c < uint32(0x80):
+            i += uint64(1)
+        elif c < uint32(0xE0):
+            if i + uint64(1) >= end:
+                break
+            c = ((c & uint32(0x1F)) << uint32(6)) | (uint32(data[i + uint64(1)]) & low)
+            i += uint64(2)
+        else:
+            if i + uint64(3) >= end:
+                break
+            c = (
+                ((c & uint32(7)) << uint32(18))
+                | ((uint32(data[i + uint64(1)]) & low) << uint32(12))
+                | ((uint32(data[i + uint64(2)]) & low) << uint32(6))
+                | (uint32(data[i + uint64(3)]) & low)
+            )
+            i += uint64(4)
+            c = min(c, uint32(0x1FFFF))
+        t = table[c]
+        letter = t & uint32(0xFFFF)
+        kind = (t >> uint32(16)) & uint32(15)
+        flags |= t
+        counts += counting[(t >> uint32(20)) & uint32(31)]
+        buf[n] = letter
+        pos[n] = chars
+        marks[m] = (uint32(n) << uint32(16)) | kind
+        digits[d] = n
+        chars += uint32(1)
+        n += uint64(letter != uint32(0))
+        m += uint64(kind != uint32(0))
+        d += uint64((t >> uint32(20)) & uint32(1))
+    return np.int64(n), np.int64(m), np.int64(d), np.int64(flags), np.int64(counts), np.int64(chars)
+
+
+@inline
+def is_digit(c: int) -> bool:
+    return c >= 48 and c <= 57
+
+
+@inline
+def is_letter(c: int) -> bool:
+    return c >= 97 and c <= 122
+
+
+@inline
+def shrink(marks: U32, m: int, at: int) -> None:
+    """A letter at index `at` was merged into its left neighbour: move the marks after it."""
+    for k in range(m):
+        if (marks[k] >> uint32(16)) > uint32(at):
+            marks[k] -= uint32(0x10000)
+
+
+@inline
+def join_splits(buf: U16, pos: U32, n: int, marks: U32, m: int, keys: U32, wholes: U16) -> int:
+    """讠正 -> 证. Returns the new number of letters."""
+    out = 0
+    j = 0
+    while j < n:
+        c = buf[j]
+        if j + 1 < n:
+            key = (uint32(c) << uint32(16)) | uint32(buf[j + 1])
+            k = np.searchsorted(keys, key)
+            if k < keys.shape[0] and keys[k] == key:
+                shrink(marks, m, out)
+                buf[out] = wholes[k]
+                pos[out] = pos[j]
+                out += 1
+                j += 2
+                continue
+        buf[out] = c
+        pos[out] = pos[j]
+        out += 1
+        j += 1
+    return out
+
+
+@inline
+def read_numerals(buf: U16, n: int, numerals: U16) -> bool:
+    """一三八零零... -> digits, in runs of at least five numerals and digits of which two are numerals. True if any changed."""
+    changed = False
+    j = 0
+    while j < n:
+        k = j
+        han = 0
+        while k < n and (is_digit(buf[k]) or numerals[buf[k]] != 0):
+            if numerals[buf[k]] != 0:
+                han += 1
+            k += 1
+        if k - j >= 5 and han >= 2:
+            for q in range(j, k):
+                if numerals[buf[q]] != 0:
+                    buf[q] = numerals[buf[q]]
+            changed = True
+        j = k + 1 if k == j else k
+    return changed
+
+
+@inline
+def digit_for(c: int) -> int:
+    """Digit that a letter imitates, 0 for none."""
+    if c == 111:  # o
+        return 48
+    if c == 108 or c == 105:  # l i
+        return 49
+    if c == 122:  # z
+        return 50
+    if c == 115:  # s
+        return 53
+    return 0
+
+
+@inline
+def letter_for(c: int) -> int:
+    """Letter that a digit imitates."""
+    if c == 48:
+        return 111
+    if c == 49:
+        return 105
+    if c == 50:
+        return 122
+    if c == 51:
+        return 101
+    if c == 52:
+        return 97
+    if c == 53:
+        return 115
+    if c == 54:
+        return 103
+    if c == 55:
+        return 116
+    if c == 56:
+        return 98
+    return 103
+
+
+@inline
+def undo_leet(buf: U16, n: int, marks: U32, m: int, digits: U16, d: int) -> bool:
+    """Letters and digits that stand in for each other inside one unbroken word. True if any changed.
+
+    Mostly digits (at least five, and every letter imitates one): the letters become digits. Otherwise, with at least two
+    letters and no fewer letters than digits, each run of at most two digits that follows a letter becomes letters.
+    """
+    changed = False
+    k = 0
+    done = 0
+    for i in range(d):
+        at = np.int64(digits[i])
+        if at < done:
+            continue
+        before = at > 0 and is_letter(buf[at - 1])
+        if not before and not (at + 1 < n and (is_letter(buf[at + 1]) or is_digit(buf[at + 1]))):
+            continue
+        while k < m and np.int64(marks[k] >> uint32(16)) <= at:
+            k += 1
+        start = at
+        edge = np.int64(marks[k - 1] >> uint32(16)) if k > 0 else 0
+        stop = np.int64(marks[k] >> uint32(16)) if k < m else n
+        while start > edge and start > done and is_letter(buf[start - 1]):
+            start -= 1
+        e = at
+        count = 0
+        letters = at - start
+        posing = 0
+        for q in range(start, at):
+            posing += np.int64(digit_for(buf[q]) != 0)
+        while e < stop and (is_digit(buf[e]) or is_letter(buf[e])):
+            if is_digit(buf[e]):
+                count += 1
+            else:
+                letters += 1
+                posing += np.int64(digit_for(buf[e]) != 0)
+            e += 1
+        done = max(e, at + 1)
+        if letters == 0:
+            continue
+        if count >= 5 and posing == letters:
+            for q in range(start, e):
+                if is_letter(buf[q]):
+                    buf[q] = digit_for(buf[q])
+            changed = True
+        elif letters >= 2 and count <= letters:
+            q = at
+            while q < e:
+                if is_digit(buf[q]):
+                    r = q
+                    while r < e and is_digit(buf[r]):
+                        r += 1
+                    if r - q <= 2 and q > start:
+                        for z in range(q, r):
+                            buf[z] = letter_for(buf[z])
+                        changed = True
+                    q = r
+                else:
+                    q += 1
+    return changed
+
+
+@inline
+def repair(
+    buf: U16,
+    pos: U32,
+    n: int,
+    marks: U32,
+    m: int,
+    digits: U16,
+    d: int,
+    flags: int,
+    counts: int,
+    numerals: U16,
+    split_keys: U32,
+    split_wholes: U16,
+) -> tuple[int, int]:
+    """Step 2. Returns the new numbers of letters and of digits."""
+    changed = False
+    if flags & F_COMPONENT:
+        n = join_splits(buf, pos, n, marks, m, split_keys, split_wholes)
+        changed = True
+    if (counts >> 48) >= 5:
+        changed |= read_numerals(buf, n, numerals)
+    if (flags & F_DIGIT) and (flags & F_LATIN):
+        if changed:
+            d = find_digits(buf, n, digits)
+        changed |= undo_leet(buf, n, marks, m, digits, d)
+    if changed:
+        d = find_digits(buf, n, digits)
+    return n, d
+
+
+@inline
+def find_digits(buf: U16, n: int, digits: U16) -> int:
+    d = 0
+    for j in range(n):
+        digits[d] = j
+        d += np.int64(is_digit(buf[j]))
+    return d
+
+
+@inline
+def sound_out(buf: U16, n: int, latin: int, sounds: U16, trie: U16, out: U16, origin: U16) -> int:
+    """Letters -> sounds; pinyin between Chinese characters (加wei信) becomes the sound it spells.
+
+    Fills out (sounds) and origin (letter index of each). Returns the number of sounds.
+    """
+    if latin == 0:
+        for j in range(n):
+            out[j] = sounds[buf[j]]
+            origin[j] = j
+        return n
+    k = 0
+    j = 0
+    while j < n:
+        c = buf[j]
+        if is_letter(c):
+            e = j
+            while e < n and is_letter(buf[e]):
+                e += 1
+            # Whole runs only: all of it must be syllables, or it is a word, a name or a link.
+            q = j
+            first = k
+            while q < e:
+                state = 0
+                best = 0
+                best_end = q
+                r = q
+                while r < e:
+                    state = trie[state, buf[r] - 97]
+                    if state == 0:
+                        break
+                    r += 1
+                    if trie[state, 26] != 0:
+                        best = trie[state, 26]
+                        best_end = r
+                if best == 0 or (best_end - q < 2):
+                    break
+                out[k] = best
+                origin[k] = q
+                k += 1
+                q = best_end
+            if q < e or e - j > 12:
+                k = first
+                for r in range(j, e):
+                    out[k] = buf[r]
+                    origin[k] = r
+                    k += 1
+            j = e
+        else:
+            out[k] = sounds[c]
+            origin[k] = j
+            k += 1
+            j += 1
+    return k
+
+
+@inline
+def number_grams(buf: U16, n: int, digits: U16, d: int, grams: U64, owner: U32, owned: bool, g: int) -> int:
+    """Shapes of numbers: kind and length, alone and with the letter on either side."""
+    i = 0
+    while i < d:
+        j = np.int64(digits[i])
+        e = j + 1
+        i += 1
+        while i < d and np.int64(digits[i]) == e:
+            e += 1
+            i += 1
+        length = min(e - j, 15)
+        first = buf[j]
+        second = buf[j + 1] if j + 1 < e else 0
+        kind = 0
+        code = uint64(0)
+        if length == 11 and first == 49 and second >= 51:
+            kind = 1  # mobile number
+        elif length >= 7 and (first == 52 or first == 56) and second == 48:
+            kind = 2  # 400/800 hotline
+        elif length >= 8 and first == 49 and second == 48 and buf[j + 2] == 54:
+            kind = 3  # 106 access code
+        elif length == 4 and ((first == 49 and second == 57) or (first == 50 and second == 48)):
+            kind = 4  # a year
+        elif length == 5 and ((first == 57 and second == 53) or (first == 49 and second <= 50)):
+            kind = 5  # service number 955xx, 10xxx, 12xxx: public, so known by its digits
+            for q in range(j, e):
+                code = (code << uint64(8)) | uint64(buf[q])
+        elif first == 48:
+            kind = 6
+        shape = (uint64(0xE1) << uint64(56)) | (uint64(kind) << uint64(40)) | (uint64(length) << uint64(32))
+        before = uint64(buf[j - 1]) if j > 0 else EDGE
+        after = uint64(buf[e]) if e < n else EDGE
+        at = (uint32(j) << uint32(16)) | uint32(e)
+        grams[g] = (shape ^ code) * K5
+        grams[g + 1] = (shape | (uint64(1) << uint64(48)) | before) * K6
+        grams[g + 2] = (shape | (uint64(2) << uint64(48)) | after) * K7
+        if owned:
+            owner[g] = at
+            owner[g + 1] = at
+            owner[g + 2] = at
+        g += 3
+    return g
+
+
+@inline
+def mark_grams(buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, owned: bool, g: int) -> int:
+    """What stands between two letters, with the letters."""
+    for k in range(m):
+        if k > 0 and marks[k] == marks[k - 1]:
+            continue  # a run of equal marks (!!!, two spaces) counts once
+        at = np.int64(marks[k] >> uint32(16))
+        kind = uint64(marks[k] & uint32(15))
+        before = uint64(buf[at - 1]) if at > 0 else EDGE
+        after = uint64(buf[at]) if at < n else EDGE
+        if before >= uint64(48) and before <= uint64(57):
+            before = uint64(48)
+        if after >= uint64(48) and after <= uint64(57):
+            after = uint64(48)
+        base = (uint64(0xE2) << uint64(56)) | (kind << uint64(32))
+        span = (uint32(max(at - 1, 0)) << uint32(16)) | uint32(min(at + 1, n))
+        grams[g] = (base | (before << uint64(16)) | after) * K5
+        grams[g + 1] = (base | (uint64(1) << uint64(48)) | before) * K6
+        grams[g + 2] = (base | (uint64(2) << uint64(48)) | after) * K7
+        if owned:
+            owner[g] = span
+            owner[g + 1] = span
+            owner[g + 2] = span
+        g += 3
+    return g
+
+
+@inline
+def chinese_grams(
+    buf: U16, n: int, snd: U16, origin: U16, ns: int, grams: U64, owner: U32, owned: bool, mins: U32
+) -> int:
+    """Characters 1 and 2, sounds 2 and 3; the sounds' 3-grams also feed the fingerprint."""
+    g = uint64(0)
+    x = uint64(0)
+    for j in range(uint64(n)):
+        c = uint64(buf[j])
+        c = uint64(48) if c - uint64(48) < uint64(10) else c
+        x = ((x << uint64(16)) | c) & uint64(0xFFFFFFFF)
+        grams[g] = (c | (uint64(1) << uint64(32))) * K1
+        grams[g + uint64(1)] = x * K2
+        if owned:
+            owner[g] = (uint32(j) << uint32(16)) | uint32(j + uint64(1))
+            owner[g + uint64(1)] = (uint32(j - uint64(j > uint64(0))) << uint32(16)) | uint32(j + uint64(1))
+        g += uint64(2)
+    y = uint64(0)
+    for j in range(uint64(ns)):
+        y = ((y << uint64(16)) | uint64(snd[j])) & uint64(0xFFFFFFFFFFFF)
+        h = y * K4
+        grams[g] = ((y & uint64(0xFFFFFFFF)) | (uint64(3) << uint64(32))) * K3
+        grams[g + uint64(1)] = h
+        if owned:
+            end = uint32(origin[j + uint64(1)]) if j + uint64(1) < uint64(ns) else uint32(n)
+            owner[g] = (uint32(origin[j - min(j, uint64(1))]) << uint32(16)) | end
+            owner[g + uint64(1)] = (uint32(origin[j - min(j, uint64(2))]) << uint32(16)) | end
+        g += uint64(2)
+        h ^= h >> uint64(29)
+        h *= K2
+        b = h >> uint64(60)
+        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if j > uint64(1) else uint32(0xFFFFFFFF)
+        mins[b] = min(mins[b], v)
+    return np.int64(g)
+
+
+@inline
+def latin_grams(
+    buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, owned: bool, mins: U32
+) -> int:
+    """Letters 3, 4 and 5 across word boundaries; words 1 and 2; the letters' 5-grams also feed the fingerprint."""
+    g = uint64(0)
+    x = uint64(0)
+    for j in range(uint64(n)):
+        c = uint64(buf[j])
+        c = uint64(48) if c - uint64(48) < uint64(10) else c
+        c = (c ^ (c >> uint64(8))) & uint64(0xFF)
+        x = ((x << uint64(8)) | c) & uint64(0xFFFFFFFFFF)
+        h = (x | (uint64(7) << uint64(48))) * K4
+        grams[g] = ((x & uint64(0xFFFFFF)) | (uint64(5) << uint64(48))) * K1
+        grams[g + uint64(1)] = ((x & uint64(0xFFFFFFFF)) | (uint64(6) << uint64(48))) * K2
+        grams[g + uint64(2)] = h
+        if owned:
+            end = uint32(j + uint64(1))
+            owner[g] = (uint32(j - min(j, uint64(2))) << uint32(16)) | end
+            owner[g + uint64(1)] = (uint32(j - min(j, uint64(3))) << uint32(16)) | end
+            owner[g + uint64(2)] = (uint32(j - min(j, uint64(4))) << uint32(16)) | end
+        g += uint64(3)
+        h ^= h >> uint64(29)
+        h *= K2
+        b = h >> uint64(60)
+        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if j > uint64(3) else uint32(0xFFFFFFFF)
+        mins[b] = min(mins[b], v)
+    # Words: runs of letters between marks.
+    before = uint64(0)
+    before_at = uint64(0)
+    w = uint64(0x51)
+    at = uint64(0)
+    for k in range(m + 1):
+        stop = uint64(n) if k == m else uint64(marks[k] >> uint32(16))
+        if stop == at:
+            continue
+        for q in range(at, stop):
+            c = uint64(buf[q])
+            c = uint64(48) if c - uint64(48) < uint64(10) else c
+            w = (w ^ c) * K5
+            w ^= w >> uint64(32)
+        grams[g] = w * K6
+        grams[g + uint64(1)] = (before ^ (w * K8)) * K7
+        if owned:
+            owner[g] = (uint32(at) << uint32(16)) | uint32(stop)
+            owner[g + uint64(1)] = (uint32(before_at) << uint32(16)) | uint32(stop)
+        g += uint64(2)
+        before = w
+        before_at = at
+        at = stop
+        w = uint64(0x51)
+    return np.int64(g)
+
+
+@kernel
+def gram_rows(
+    data: U8, offsets: npt.NDArray[np.int32], tables: Tables
+) -> tuple[npt.NDArray[np.int64], U64, npt.NDArray[np.int32]]:
+    """Training's view of a text column.
+
+    Returns (row pointers int64[n + 1], gram hashes uint64[], per row int32[n, 7]: Chinese 1 or other 0, letters, marks,
+    characters, Chinese letters, Latin letters, digits).
+    """
+    rows = offsets.shape[0] - 1
+    buf = np.empty(MAX_LETTERS + 8, np.uint16)
+    pos = np.empty(MAX_LETTERS + 8, np.uint32)
+    marks = np.empty(MAX_MARKS + 8, np.uint32)
+    digits = np.empty(MAX_LETTERS + 8, np.uint16)
+    snd = np.empty(MAX_LETTERS + 8, np.uint16)
+    origin = np.empty(MAX_LETTERS + 8, np.uint16)
+    grams = np.empty(MAX_GRAMS + 64, np.uint64)
+    owner = np.empty(MAX_GRAMS + 64, np.uint32)
+    mins = np.empty(16, np.uint32)
+    ptr = np.zeros(rows + 1, np.int64)
+    info = np.zeros((rows, 7), np.int32)
+    capacity = 1 << 20
+    out = np.empty(capacity, np.uint64)
+    total = 0
+    for r in range(rows):
+        n, m, d, flags, counts, chars = decode(
+            data, offsets[r], offsets[r + 1], tables.alphabet, tables.counting, buf, pos, marks, digits
+        )
+        n, d = repair(buf, pos, n, marks, m, digits, d, flags, counts, tables.numerals, tables.split_keys, tables.split_wholes)
+        latin = (counts >> 16) & 0xFFFF
+        hanzi = (counts >> 32) & 0xFFFF
+        if is_chinese(hanzi, latin):
+            ns = sound_out(buf, n, latin, tables.sounds, tables.pinyin, snd, origin)
+            g = chinese_grams(buf, n, snd, origin, ns, grams, owner, False, mins)
+            g = mark_grams(buf, n, marks, m, grams, owner, False, g)
+            info[r, 0] = 1
+        else:
+            g = latin_grams(buf, n, marks, m, grams, owner, False, mins)
+        g = number_grams(buf, n, digits, d, grams, owner, False, g)
+        info[r, 1] = n
+        info[r, 2] = m
+        info[r, 3] = chars
+        info[r, 4] = hanzi
+        info[r, 5] = latin
+        info[r, 6] = d
+        if total + g > capacity:
+            capacity = 2 * capacity + g
+            bigger = np.empty(capacity, np.uint64)
+            bigger[:total] = out[:total]
+            out = bigger
+        out[total : total + g] = grams[:g]
+        total += g
+        ptr[r + 1] = total
+    return ptr, out[:total], info

@@ -1,0 +1,1 @@
+"""Ground floor: the value types every other room speaks. Standard library only; nothing here does I/O."""

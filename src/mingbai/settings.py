@@ -1,0 +1,215 @@
+"""The settings of the whole program: read here and nowhere else, once, when a command starts.
+
+A value comes from the first of these that has one: the command line, the environment (`MINGBAI_DATA`,
+`MINGBAI_LEDGER__HEAD_INTERVAL_S`), the file `mingbai.toml` in the current folder (or the one that `MINGBAI_CONFIG`
+names), the default below. Every setting has a type, a default, its unit in its name and one sentence;
+`docs/settings.md` repeats them, and a test compares. A wrong one stops the start: `SettingsError` names the setting,
+where it came from and what is allowed. Settings are read-only once loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableVariable
+
+from mingbai.kernel.errors import MingbaiError
+
+CONFIG_NAME = "mingbai.toml"
+CONFIG_VARIABLE = "MINGBAI_CONFIG"
+PREFIX = "MINGBAI_"
+
+
+class SettingsError(MingbaiError):
+    """One or more settings are wrong. `problems` holds a line for each: name, value, what is allowed, source."""
+
+    code = "bad_setting"
+    template = "{detail}"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Location = Annotated[Path, AfterValidator(_absolute)]
+Days = Annotated[int, Ge(0), Le(3650)]
+
+
+class ScreeningSettings(BaseModel):
+    """How messages are screened."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rulebook: Location | None = Field(default=None, description="Rulebook that applies where `--rules` names none.")
+    model: Location | None = Field(
+        default=None,
+        description="Model that applies where `--model` names none; without either, the one that is shipped.",
+    )
+    batch_rows: Annotated[int, Ge(1), Le(1_000_000)] = Field(
+        default=8192, description="Messages that are screened together; more gains no speed and takes more memory."
+    )
+
+
+class LedgerSettings(BaseModel):
+    """What is kept of a decision, for how long, and how it is made provable."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # 150 days are the five months for which China's rules ask for the records of messages; who disputes a message that
+    # arrived does so within days, so its text goes after 7.
+    allowed_text_days: Days = Field(
+        default=7, description="Days that the text of allowed messages is kept; 0 keeps none."
+    )
+    stopped_text_days: Days = Field(
+        default=150, description="Days that the text of flagged, held and blocked messages is kept; 0 keeps none."
+    )
+    numbers_days: Days = Field(
+        default=150, description="Days that sender's and receiver's numbers and the times are kept; 0 keeps none."
+    )
+    max_commit_rows: Annotated[int, Ge(1), Le(1_000_000)] = Field(
+        default=16_384,
+        description="Decisions that are synced to the disk together, at most; the others wait for the next.",
+    )
+    max_segment_rows: Annotated[int, Ge(1000), Le(100_000_000)] = Field(
+        default=1_000_000, description="Decisions after which a segment is sealed; a start re-reads the open one."
+    )
+    max_segment_age_s: Annotated[int, Ge(1), Le(86_400)] = Field(
+        default=3600,
+        description="Seconds after which a segment is sealed, so that its entries can be queried as Parquet.",
+    )
+    head_interval_s: Annotated[int, Ge(1), Le(86_400)] = Field(
+        default=60,
+        description="Seconds between two signed heads of the chain; what lies after the last is not proved yet.",
+    )
+    keys: Location | None = Field(
+        default=None,
+        description="File that holds the keys (mode 0600); left out, `keys.json` in the data directory.",
+    )
+    keys_command: tuple[str, ...] = Field(
+        default=(),
+        description="Command, with its arguments, that prints the keys in place of the file; run without a shell.",
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Make one with `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    data: Location = Field(
+        default=Path("~/.mingbai"),
+        validate_default=True,
+        description="Data directory: the ledger, its keys, policy versions. The same default for every command.",
+    )
+    screening: ScreeningSettings = ScreeningSettings()
+    ledger: LedgerSettings = LedgerSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _read_config_file())
+
+
+def load_settings(*, data: Path | None = None) -> Settings:
+    """The settings as they stand now. `data`, where given, is the command line's `--data` and wins.
+
+    Raises SettingsError that lists every wrong setting.
+    """
+    try:
+        return Settings() if data is None else Settings(data=data)
+    except ValidationError as error:
+        problems = tuple(
+            _problem(tuple(str(part) for part in detail["loc"]), detail["type"], detail["input"])
+            for detail in error.errors()
+        )
+    except UnreadableVariable as error:
+        problems = (f"environment: {error}",)
+    raise SettingsError(problems=problems, detail="\n".join(problems)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One setting, as a person reads about it."""
+
+    name: str  # ledger.head_interval_s, as in mingbai.toml
+    variable: str  # MINGBAI_LEDGER__HEAD_INTERVAL_S
+    allowed: str
+    default: str
+    sentence: str
+
+
+def describe_settings() -> Iterator[SettingRow]:
+    """Every setting, sections in the order of the class."""
+    for path, field in _fields(Settings, ()):
+        default = str(field.default) if field.default not in (None, ()) else ""
+        yield SettingRow(".".join(path), _variable(path), _allowed(field), default, field.description or "")
+
+
+def _fields(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, (*path, name))
+        else:
+            yield (*path, name), field
+
+
+def _variable(path: tuple[str, ...]) -> str:
+    return PREFIX + "__".join(path).upper()
+
+
+def _allowed(field: FieldInfo) -> str:
+    low = next((rule.ge for rule in field.metadata if isinstance(rule, Ge)), None)
+    high = next((rule.le for rule in field.metadata if isinstance(rule, Le)), None)
+    if field.annotation is int:
+        return f"a whole number from {low} to {high}"
+    if field.annotation == tuple[str, ...]:
+        return "a list of texts"
+    return "a path" if field.is_required() or field.default is not None else "a path, or left out"
+
+
+def _config_file() -> Path:
+    return Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_NAME).expanduser()
+
+
+def _read_config_file() -> dict[str, object]:
+    """What the file sets; nothing if there is none and none was asked for by name."""
+    path = _config_file()
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if not os.environ.get(CONFIG_VARIABLE):
+            return {}
+        problem = f"{CONFIG_VARIABLE}: got {str(path)!r}, expected a file that exists"
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problem = f"{path}: cannot be read as TOML: {error}"
+    raise SettingsError(problems=(problem,), detail=problem)
+
+
+def _problem(path: tuple[str, ...], kind: str, value: object) -> str:
+    """One line: the setting, what it holds, what is allowed, where the value came from."""
+    known = dict(_fields(Settings, ()))
+    name, variable = ".".join(path), _variable(path)
+    found = {key.upper() for key in os.environ}
+    source = variable if variable in found else str(_config_file())
+    if kind == "extra_forbidden":  # pydantic's name for a key that the model does not have
+        siblings = ", ".join(".".join(other) for other in known if other[:-1] == path[:-1])
+        return f"{name}: there is no such setting; there are {siblings or 'those of docs/settings.md'} (from {source})"
+    expected = _allowed(known[path]) if path in known else "a table of settings"
+    return f"{name}: got {value!r}, expected {expected} (from {source})"
