@@ -113,13 +113,13 @@ def test_the_ledger_alone_has_the_same_defaults() -> None:
         assert {name: getattr(ledger, name) for name in shared} == {name: getattr(owner, name) for name in shared}
 
 
-def test_a_command_is_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_is_words_in_the_environment_and_a_list_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("mingbai.toml").write_text('[ledger]\nkeys_command = ["vault", "read"]\n')
     assert load_settings().ledger.keys_command == ("vault", "read")
-    monkeypatch.setenv("MINGBAI_LEDGER__KEYS_COMMAND", '["cat", "/run/keys"]')
-    assert load_settings().ledger.keys_command == ("cat", "/run/keys")
-    monkeypatch.setenv("MINGBAI_LEDGER__KEYS_COMMAND", "cat /run/keys")
-    with pytest.raises(SettingsError, match=r"ledger\.keys_command.* a list of texts"):
+    monkeypatch.setenv("MINGBAI_LEDGER__KEYS_COMMAND", "cat '/run/my keys'")
+    assert load_settings().ledger.keys_command == ("cat", "/run/my keys")
+    monkeypatch.setenv("MINGBAI_LEDGER__KEYS_COMMAND", "cat '/run/my keys")
+    with pytest.raises(SettingsError, match=r"ledger\.keys_command.* a command with its arguments"):
         load_settings()
 
 

@@ -10,6 +10,7 @@ where it came from and what is allowed. Settings are read-only once loaded.
 from __future__ import annotations
 
 import os
+import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +18,15 @@ from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 from pydantic_settings.exceptions import SettingsError as UnreadableVariable
 
 from mingbai.kernel.errors import MingbaiError
@@ -30,7 +37,7 @@ PREFIX = "MINGBAI_"
 
 
 class SettingsError(MingbaiError):
-    """One or more settings are wrong. `problems` holds a line for each: name, value, what is allowed, source."""
+    """One or more settings are wrong. `data["problems"]` has a line for each: name, value, allowed, source."""
 
     code = "bad_setting"
     template = "{detail}"
@@ -40,7 +47,13 @@ def _absolute(path: Path) -> Path:
     return path.expanduser().absolute()
 
 
+def _words(given: object) -> object:
+    return tuple(shlex.split(given)) if isinstance(given, str) else given
+
+
 Location = Annotated[Path, AfterValidator(_absolute)]
+# In the environment as a shell would read it, in the file as a list; it is run without a shell.
+Command = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
 Days = Annotated[int, Ge(0), Le(3650)]
 
 
@@ -94,9 +107,9 @@ class LedgerSettings(BaseModel):
         default=None,
         description="File that holds the keys (mode 0600); left out, `keys.json` in the data directory.",
     )
-    keys_command: tuple[str, ...] = Field(
+    keys_command: Command = Field(
         default=(),
-        description="Command, with its arguments, that prints the keys in place of the file; run without a shell.",
+        description="Command that prints the keys, in place of the file; it is run without a shell.",
     )
 
 
@@ -180,7 +193,7 @@ def _allowed(field: FieldInfo) -> str:
     if field.annotation is int:
         return f"a whole number from {low} to {high}"
     if field.annotation == tuple[str, ...]:
-        return "a list of texts"
+        return "a command with its arguments"
     return "a path" if field.is_required() or field.default is not None else "a path, or left out"
 
 

@@ -9,105 +9,148 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 NOT_CONTENT = frozenset({"sealed", "link"})  # the vault's ciphertext (its digest is content) and the chain itself
 
-
-class _Hash(Protocol):
-    def update(self, data: bytes | memoryview, /) -> None: ...
+Bytes = bytes | memoryview
+_Encoder = Callable[[pa.Array, list[Bytes]], None]
 
 
 def content_digest(batch: pa.RecordBatch) -> bytes:
     """32 bytes over every column but `sealed` and `link`, in schema order.
 
     SHA-256 of: `mingbai content 1\\n`, number of rows (uint32); then a column: length of its name (uint16), name
-    (UTF-8), values as `_feed` writes them. All integers little-endian.
+    (UTF-8), values. All integers little-endian. The values of a column are:
+
+    - bits that say which are not null (bit i % 8 of byte i // 8, lowest first; unused bits 0);
+    - fixed width: width bytes a value, zeros where null;
+    - string, binary: a length (int32) a value, 0 where null; then the bytes of all values;
+    - list: a length (int32) a value, 0 where null; then all elements as one column;
+    - struct: its fields, each as a column (a field of a null struct is null).
     """
-    digest = hashlib.sha256(b"mingbai content 1\n" + struct.pack("<I", batch.num_rows))
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name not in NOT_CONTENT:
-            encoded = name.encode()
-            digest.update(struct.pack("<H", len(encoded)) + encoded)
-            _feed(digest, column)
-    return digest.digest()
+    out: list[Bytes] = [b"mingbai content 1\n", struct.pack("<I", batch.num_rows)]
+    for (prefix, encode), column in zip(_plan(batch.schema), batch.columns, strict=True):
+        if encode is not None:
+            out.append(prefix)
+            encode(column, out)
+    return hashlib.sha256(b"".join(out)).digest()
 
 
-def _feed(digest: _Hash, array: pa.Array) -> None:
-    """Bits that say which values are there (bit i of byte i//8, lowest first), then the values:
+_Plan = list[tuple[bytes, _Encoder | None]]
+_last_plan: tuple[pa.Schema, _Plan] | None = None  # hashing a schema costs more than hashing a small commit
 
-    fixed width: width bytes a value, zeros where null;
-    string, binary: a length (int32) a value, 0 where null, then the bytes of all values;
-    list: a length (int32) a value, 0 where null, then all elements as one column;
-    struct: its fields, each as a column (a field of a null struct is null).
-    """
-    kind = array.type
-    rows = len(array)
-    valid = _valid(array)
-    if valid is None:
-        digest.update(_all_valid(rows))
-    else:
-        digest.update(np.packbits(valid, bitorder="little").tobytes())
+
+def _plan(schema: pa.Schema) -> _Plan:
+    global _last_plan
+    known = _last_plan
+    if known is not None and known[0].equals(schema):
+        return known[1]
+    plan: _Plan = []
+    for field in schema:
+        name = field.name.encode()
+        plan.append((struct.pack("<H", len(name)) + name, None if field.name in NOT_CONTENT else _encoder(field.type)))
+    _last_plan = schema, plan
+    return plan
+
+
+def _encoder(kind: pa.DataType) -> _Encoder:
     if pa.types.is_struct(kind):
-        for child in array.flatten():
-            _feed(digest, child)
-    elif pa.types.is_string(kind) or pa.types.is_binary(kind):
-        if valid is not None:
-            lengths = np.zeros(rows, np.int32)
-            array = array.drop_null()
-            starts = _offsets(array)
-            lengths[valid] = np.diff(starts)
-        else:
-            starts = _offsets(array)
-            lengths = np.diff(starts)
-        digest.update(lengths.tobytes())
-        data = array.buffers()[2]
-        if data is not None and len(starts):
-            digest.update(memoryview(data)[int(starts[0]) : int(starts[-1])])
-    elif pa.types.is_list(kind):
-        lengths = np.zeros(rows, np.int32)
-        if valid is not None:
-            array = array.drop_null()
-            lengths[valid] = np.diff(_offsets(array))
-        else:
-            lengths = np.diff(_offsets(array))
-        digest.update(lengths.tobytes())
-        _feed(digest, array.flatten())
-    else:
-        width = kind.bit_width // 8
-        data = array.buffers()[1]
-        if data is None or rows == 0:
-            digest.update(bytes(rows * width))
-            return
-        values = np.frombuffer(data, np.uint8, rows * width, array.offset * width)
-        if valid is not None:
-            values = values.reshape(rows, width).copy()
-            values[~valid] = 0
-        digest.update(values.tobytes())
+        return _struct([_encoder(field.type) for field in kind])
+    if pa.types.is_list(kind):
+        return _list(_encoder(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_binary(kind):
+        return _binary
+    return _fixed(kind.bit_width // 8)
 
 
-def _valid(array: pa.Array) -> np.ndarray | None:
-    """One bool a value, or None if none is null."""
-    if array.null_count == 0:
-        return None
+def _fixed(width: int) -> _Encoder:
+    def encode(array: pa.Array, out: list[Bytes]) -> None:
+        rows = len(array)
+        valid = _validity(array, rows, out)
+        if valid is None:
+            start = array.offset * width
+            data = array.buffers()[1]
+            out.append(b"" if data is None else memoryview(data)[start : start + rows * width])
+        else:
+            values = np.zeros((rows, width), np.uint8)
+            if array.null_count < rows:
+                raw = np.frombuffer(array.buffers()[1], np.uint8, rows * width, array.offset * width)
+                values[valid] = raw.reshape(rows, width)[valid]
+            out.append(values.tobytes())
+
+    return encode
+
+
+def _binary(array: pa.Array, out: list[Bytes]) -> None:
+    array, first, last = _lengths(array, out)
+    if last > first:
+        out.append(memoryview(array.buffers()[2])[first:last])
+
+
+def _list(encode_elements: _Encoder) -> _Encoder:
+    def encode(array: pa.Array, out: list[Bytes]) -> None:
+        array, first, last = _lengths(array, out)
+        encode_elements(array.values.slice(first, last - first), out)
+
+    return encode
+
+
+def _struct(encoders: list[_Encoder]) -> _Encoder:
+    def encode(array: pa.Array, out: list[Bytes]) -> None:
+        rows = len(array)
+        _validity(array, rows, out)
+        if array.null_count:
+            fields = array.flatten()
+        else:
+            fields = [array.field(place).slice(array.offset, rows) for place in range(len(encoders))]
+        for encode_field, field in zip(encoders, fields, strict=True):
+            encode_field(field, out)
+
+    return encode
+
+
+def _lengths(array: pa.Array, out: list[Bytes]) -> tuple[pa.Array, int, int]:
+    """Write validity and lengths of a string, binary or list array.
+
+    Gives the array (without its nulls, if there is something in the slot of one) and where in its values, or bytes,
+    the elements begin and end.
+    """
     rows = len(array)
-    bitmap = array.buffers()[0]
-    if bitmap is None:  # null by type
-        return np.zeros(rows, bool)
-    bits = np.unpackbits(np.frombuffer(bitmap, np.uint8), count=array.offset + rows, bitorder="little")
-    return bits[array.offset :].view(bool)
+    valid = _validity(array, rows, out)
+    offsets = _offsets(array)
+    lengths = offsets[1:] - offsets[:-1]
+    if valid is not None and lengths[~valid].any():
+        lengths[~valid] = 0
+        array = array.drop_null()
+        offsets = _offsets(array)
+    out.append(lengths.tobytes())
+    return array, int(offsets[0]), int(offsets[-1])
 
 
-def _all_valid(rows: int) -> bytes:
-    full, rest = divmod(rows, 8)
-    return b"\xff" * full + (bytes([(1 << rest) - 1]) if rest else b"")
+def _validity(array: pa.Array, rows: int, out: list[Bytes]) -> npt.NDArray[np.bool_] | None:
+    """Write the validity bits; give one bool a value, or None if none is null."""
+    nulls = array.null_count
+    if nulls == 0:
+        full, rest = divmod(rows, 8)
+        out.append(b"\xff" * full + bytes([(1 << rest) - 1]) if rest else b"\xff" * full)
+        return None
+    if nulls == rows:
+        out.append(bytes((rows + 7) // 8))
+        return np.zeros(rows, np.bool_)
+    bits = np.unpackbits(
+        np.frombuffer(array.buffers()[0], np.uint8), count=array.offset + rows, bitorder="little"
+    )[array.offset :]
+    out.append(np.packbits(bits, bitorder="little").tobytes())
+    return bits.view(np.bool_)
 
 
-def _offsets(array: pa.Array) -> np.ndarray:
-    """The n + 1 offsets (int32) of a string, binary or list array, counted in its own buffer."""
+def _offsets(array: pa.Array) -> npt.NDArray[np.int32]:
+    """The n + 1 offsets of a string, binary or list array, counted in its own buffer."""
     if len(array) == 0:
         return np.zeros(1, np.int32)
     return np.frombuffer(array.buffers()[1], np.int32, len(array) + 1, array.offset * 4)

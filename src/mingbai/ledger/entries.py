@@ -106,6 +106,7 @@ SEALED = ENTRY.append(pa.field("link", pa.binary()))
 OPEN = ENTRY.append(pa.field("sealed", pa.list_(pa.binary()))).append(pa.field("link", pa.binary()))
 
 _BODY = pa.schema([field for field in ENTRY if field.name not in ("seq", "id", "at", "vault")])
+_BODY_NAMES = _BODY.names
 PRIVATE = pa.schema(
     [
         pa.field("text", pa.string()),
@@ -149,20 +150,17 @@ def decision_rows(batch: pa.RecordBatch, keys: Pseudonymiser, now: datetime) -> 
     rows = batch.num_rows
     if not 0 < rows <= MAX_ROWS:
         raise BadValue(field="batch", value=f"{rows} rows", expected=f"1 to {MAX_ROWS} rows")
-    given = {field.name: _column(batch, field) for field in RECORD}
-    kind = given["kind"]
-    columns = {
-        "kind": kind.fill_null(Kind.SMS_SCREENED.value) if kind.null_count < rows else _repeat(Kind.SMS_SCREENED, rows),
-        "sender": keys.number_hashes(given["sender"]),
-        "receiver": keys.number_hashes(given["receiver"]),
-        "epoch": _numbers(np.full(rows, keys.epoch, np.uint16), pa.uint16()),
-        "text_hash": keys.text_hashes(given["normalised"]),
-        "data": pa.nulls(rows, pa.string()),
-    }
-    body = pa.RecordBatch.from_arrays(
-        [columns[field.name] if field.name in columns else given[field.name] for field in _BODY], schema=_BODY
-    )
+    given = {field.name: _column(batch, field, place) for field, place in _places(batch.schema)}
     private = pa.RecordBatch.from_arrays([given[name] for name in PRIVATE.names], schema=PRIVATE)
+    kind = given["kind"]
+    if kind.null_count:
+        given["kind"] = kind.fill_null(Kind.SMS_SCREENED) if kind.null_count < rows else _repeat(Kind.SMS_SCREENED, rows)
+    given["sender"] = keys.number_hashes(given["sender"])
+    given["receiver"] = keys.number_hashes(given["receiver"])
+    given["epoch"] = _numbers(np.full(rows, keys.epoch, np.uint16), pa.uint16())
+    given["text_hash"] = keys.text_hashes(given["normalised"])
+    given["data"] = pa.nulls(rows, pa.string())
+    body = pa.RecordBatch.from_arrays([given[name] for name in _BODY_NAMES], schema=_BODY)
     return Rows(body, private, to_micros(now))
 
 
@@ -239,20 +237,35 @@ def _repeat(value: str, rows: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(raw * rows)], 0)
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+_Places = list[tuple[pa.Field, int]]
+_last_places: tuple[pa.Schema, _Places] | None = None  # callers come with the same schema again and again
+
+
+def _places(schema: pa.Schema) -> _Places:
+    """Each `RECORD` column and where the batch has it; -1: nowhere, or more than once."""
+    global _last_places
+    known = _last_places
+    if known is not None and known[0].equals(schema):
+        return known[1]
+    places = [(field, schema.get_field_index(field.name)) for field in RECORD]
+    _last_places = schema, places
+    return places
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field, place: int) -> pa.Array:
     """The column in its `RECORD` type; nulls if it may be absent and is."""
-    index = batch.schema.get_field_index(field.name)
-    if index < 0:
-        if not field.nullable:
-            raise SchemaMismatch(field=field.name, value="no such column", expected=str(field.type))
-        return pa.nulls(batch.num_rows, field.type)
-    column = batch.column(index)
+    rows = batch.num_rows
+    if place < 0:
+        if not field.nullable or batch.schema.names.count(field.name) > 1:
+            raise SchemaMismatch(field=field.name, value="not there once", expected=str(field.type))
+        return pa.nulls(rows, field.type)
+    column = batch.column(place)
     if not field.nullable and column.null_count:
         raise SchemaMismatch(field=field.name, value=f"{column.null_count} nulls", expected=f"{field.type}, no nulls")
     if column.type == field.type:
         return column
     if pa.types.is_null(column.type):
-        return pa.nulls(batch.num_rows, field.type)
+        return pa.nulls(rows, field.type)
     if field.name == "normalised" and column.type == pa.uint64():
         return column.view(pa.binary(8)).cast(pa.binary())
     if not _same_meaning(column.type, field.type):

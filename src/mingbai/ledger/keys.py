@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -398,16 +398,24 @@ def _hash(base: hashlib.blake2b, value: bytes) -> bytes:
     return state.digest()
 
 
+_FEW = 128  # rows; below, looking for repeats costs more than hashing them
+
+
 def _hash_column(base: hashlib.blake2b, column: pa.Array) -> pa.Array:
     """Hash each distinct value once: a sender of a thousand messages costs one hash."""
-    if column.null_count == len(column):
-        return pa.nulls(len(column), pa.binary(16))
+    rows = len(column)
+    if column.null_count == rows:
+        return pa.nulls(rows, pa.binary(16))
+    if rows <= _FEW and not column.null_count:
+        return _hash_values(base, column)
     encoded = column.dictionary_encode()
-    copy: Callable[[], hashlib.blake2b] = base.copy
+    return _hash_values(base, encoded.dictionary).take(encoded.indices)
+
+
+def _hash_values(base: hashlib.blake2b, values: pa.Array) -> pa.Array:
     digests = []
-    for value in encoded.dictionary.cast(pa.binary()).to_pylist():
-        state = copy()
+    for value in values.cast(pa.binary()).to_pylist():
+        state = base.copy()
         state.update(value)
         digests.append(state.digest())
-    distinct = pa.Array.from_buffers(pa.binary(16), len(digests), [None, pa.py_buffer(b"".join(digests))], 0)
-    return distinct.take(encoded.indices)
+    return pa.Array.from_buffers(pa.binary(16), len(digests), [None, pa.py_buffer(b"".join(digests))], 0)

@@ -78,7 +78,7 @@ def list_segments(stream: Path) -> list[Segment]:
     found: dict[int, dict[str, Path]] = {}
     try:
         names = sorted(os.listdir(entries_dir(stream)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     for name in names:
         match = _NAME.fullmatch(name)
@@ -135,9 +135,9 @@ def schema_message(stream: str, first_seq: int) -> bytes:
 
 
 def _vault_digests(blobs: list[Blob]) -> pa.Array:
-    return pa.array(
-        [{"class": int(blob.kind), "sha256": blob.sha256} for blob in blobs], ENTRY.field("vault").type.value_type
-    )
+    classes = pa.array([int(blob.kind) for blob in blobs], pa.uint8())
+    digests = pa.array([blob.sha256 for blob in blobs], pa.binary(32))
+    return pa.StructArray.from_arrays([classes, digests], fields=list(ENTRY.field("vault").type.value_type))
 
 
 def _first_row_list(rows: int, values: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -308,9 +307,10 @@ def encrypt_commit(
         blobs.append((VaultClass.NUMBERS, batch))
     text = private.column("text")
     if text.null_count < len(text):
-        there = np.asarray(pc.is_valid(text))
-        allowed = np.asarray(verdicts.fill_null(255)) == Verdict.ALLOW
-        for kind, chosen in ((VaultClass.ALLOWED, there & allowed), (VaultClass.STOPPED, there & ~allowed)):
+        allowed = np.asarray(verdicts.fill_null(255) if verdicts.null_count else verdicts) == Verdict.ALLOW
+        for kind, chosen in ((VaultClass.ALLOWED, allowed), (VaultClass.STOPPED, ~allowed)):
+            if text.null_count:
+                chosen = chosen & np.asarray(text.is_valid())
             if retention.days(kind) and chosen.any():
                 rows = pa.array(np.flatnonzero(chosen).astype(np.uint32))
                 kept = text if len(rows) == len(text) else text.take(rows)

@@ -16,17 +16,19 @@ import hashlib
 import re
 import time
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mingbai.kernel.clock import from_micros
+from mingbai.kernel.errors import BadValue
 from mingbai.ledger.anchors import Head, linked_public_keys, read_anchors
 from mingbai.ledger.chain import Link, genesis, read_frame
 from mingbai.ledger.content import content_digest
-from mingbai.ledger.entries import EPOCH, Kind, VaultClass
+from mingbai.ledger.entries import Kind, VaultClass
 from mingbai.ledger.files import has_writer
 from mingbai.ledger.keys import fingerprint
 from mingbai.ledger.recovery import control_entries
@@ -71,11 +73,11 @@ def verify(
     folder = streams_dir(data_dir)
     present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     names = sorted(present | {head.stream for head in anchors})
-    reports = []
-    for name in names:
-        if stream is None or name == stream:
-            own = [head for head in anchors if head.stream == name]
-            reports.append(_verify_stream(data_dir, name, own, public_key))
+    if stream is not None:
+        names = [stream]
+    reports = [
+        _verify_stream(data_dir, name, [head for head in anchors if head.stream == name], public_key) for name in names
+    ]
     return VerifyReport(
         streams=reports,
         signed_by=sorted({fingerprint(head.public_key) for head in anchors}),
@@ -87,7 +89,11 @@ def _verify_stream(data_dir: Path, name: str, anchors: list[Head], public_key: b
     folder = streams_dir(data_dir) / name
     for _ in range(_ATTEMPTS):
         before = _listing(folder)
-        report = _Walk(data_dir, folder, anchors, public_key).run()
+        walk = _Walk(data_dir, folder, anchors, public_key)
+        try:
+            report = walk.run()
+        except OSError as error:  # a file went away under us, or the disk cannot read it
+            report = walk.broken_off(error)
         if not report.findings or _listing(folder) == before:
             break
     return report
@@ -126,6 +132,9 @@ class _Walk:
 
     def run(self) -> StreamReport:
         report = self._report
+        if self._folder.exists() and not self._folder.is_dir():
+            self._found(Fault.ADDED, self._folder, "no folder of a stream")
+            return report
         segments = list_segments(self._folder)
         if not segments:
             self._found(Fault.MISSING, self._folder / "entries", "there are no entries", first_seq=1)
@@ -144,6 +153,11 @@ class _Walk:
         report.chain = self._chain
         report.expired = sorted(f"{day}.{kind}" for day, kind in self._expired)
         return report
+
+    def broken_off(self, error: OSError) -> StreamReport:
+        """The report if a file could not be read at all."""
+        self._found(Fault.MISSING, self._folder, f"cannot be read: {error}")
+        return self._report
 
     def _found(
         self,
@@ -385,7 +399,7 @@ class _Walk:
         self._next_seq = link.next_seq
         self._commit = link.commit
         self._is_after_gap = False
-        self._report.last_at = EPOCH + timedelta(microseconds=link.at_us)
+        self._report.last_at = _time(link.at_us)
         for head in self._anchors_at.get(link.next_seq - 1, []):
             if head.chain == link.chain and head.commit == link.commit:
                 self._anchors_met.add(head.sha256)
@@ -560,6 +574,13 @@ def _hash_file(path: Path) -> tuple[str, int]:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return digest.hexdigest(), file.tell()
+
+
+def _time(at_us: int) -> datetime | None:
+    try:
+        return from_micros(at_us)
+    except BadValue:
+        return None
 
 
 def _hex(value: object) -> bytes | None:

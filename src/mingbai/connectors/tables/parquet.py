@@ -51,7 +51,7 @@ class ParquetFile:
 
     @property
     def position(self) -> int:
-        return (self._file.size or 0) * self._rows_read // max(1, self._rows)
+        return int((self._file.size or 0) * self._rows_read / max(1, self._rows))
 
     @property
     def size(self) -> int | None:

@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mingbai.connectors.tables.jsonlines import JSON
-
-_ESCAPES = (("\\", "\\\\"), ('"', '\\"'), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t"))  # RFC 8259, 7
+from mingbai.connectors.tables.quoting import as_json_strings
 
 
 def as_strings(values: pa.Array) -> pa.Array:
@@ -33,7 +32,7 @@ def as_json(values: pa.Array) -> pa.Array:
     if kind == JSON:
         return values.storage
     if pa.types.is_string(kind):
-        return _quoted(values)
+        return as_json_strings(values)
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return values.cast(pa.string())
     if pa.types.is_floating(kind):
@@ -41,7 +40,7 @@ def as_json(values: pa.Array) -> pa.Array:
     if pa.types.is_duration(kind):
         return values.cast(pa.int64()).cast(pa.string())
     if pa.types.is_timestamp(kind) or _has_digits(kind):
-        return _quoted(as_strings(values))
+        return as_json_strings(as_strings(values))
     texts = [_json_text(value) for value in values.cast(_microseconds(kind), safe=False)]
     return pa.array(texts, pa.string())
 
@@ -50,16 +49,6 @@ def with_point(digits: pa.Array) -> pa.Array:
     """Digits of a float so that they read back as one: `1` is `1.0`."""
     is_whole = pc.match_substring_regex(digits, r"^-?\d+$")
     return pc.if_else(is_whole, pc.binary_join_element_wise(digits, ".0", ""), digits)
-
-
-def _quoted(values: pa.Array) -> pa.Array:
-    escaped = values
-    for character, escape in _ESCAPES:
-        escaped = pc.replace_substring(escaped, character, escape)
-    if pc.any(pc.match_substring_regex(escaped, r"[\x00-\x1f]")).as_py():
-        texts = [None if text is None else json.dumps(text, ensure_ascii=False) for text in values.to_pylist()]
-        return pa.array(texts, pa.string())
-    return pc.binary_join_element_wise('"', escaped, '"', "")
 
 
 def _has_digits(kind: pa.DataType) -> bool:

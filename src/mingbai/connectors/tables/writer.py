@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from mingbai.connectors.tables.errors import output_cannot_write
 from mingbai.connectors.tables.files import OutputFile
 from mingbai.connectors.tables.formats import Format, format_of
+from mingbai.connectors.tables.quoting import as_csv_cells, as_json_strings
 from mingbai.connectors.tables.values import as_json, as_strings, with_point
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
@@ -161,7 +162,7 @@ def open_output(
     if chosen is Format.PARQUET:
         return OutputWriter(file, schema, _Parquet(file, schema))
     if chosen is Format.JSONL:
-        return OutputWriter(file, schema, _JsonLines(file))
+        return OutputWriter(file, schema, _JsonLines(file, schema))
     return OutputWriter(file, schema, _Csv(file, schema, guard_formulas))
 
 
@@ -227,7 +228,7 @@ class _Csv:
     def __init__(self, file: OutputFile, schema: pa.Schema, guard_formulas: bool) -> None:
         self._file = file
         self._guarded = guard_formulas
-        names = _cells(pa.array(schema.names, pa.string())).to_pylist()
+        names = as_csv_cells(pa.array(schema.names, pa.string())).to_pylist()
         file.write((",".join(names) + "\n").encode("utf-8"))
 
     def write(self, table: pa.RecordBatch) -> None:
@@ -236,12 +237,11 @@ class _Csv:
             text = pc.binary_join(values, ";") if name == "reasons" else as_strings(values)
             if name == "score":
                 text = with_point(text)
-            text = pc.fill_null(text, "")
             if self._guarded and name not in OUTPUT.names:
                 is_formula = pc.match_substring_regex(text, r"^[=+\-@\t\r]")
-                text = pc.if_else(is_formula, pc.binary_join_element_wise("'", text, ""), text)
-            cells.append(_cells(text))
-        _write_lines(self._file, pc.binary_join_element_wise(*cells, ","))
+                text = pc.if_else(pc.fill_null(is_formula, False), pc.binary_join_element_wise("'", text, ""), text)
+            cells.append(as_csv_cells(text))
+        _write_lines(self._file, pc.binary_join_element_wise(pc.binary_join_element_wise(*cells, ","), "\n", ""))
 
     def finish(self) -> None: ...
 
@@ -249,16 +249,17 @@ class _Csv:
 
 
 class _JsonLines:
-    def __init__(self, file: OutputFile) -> None:
+    def __init__(self, file: OutputFile, schema: pa.Schema) -> None:
         self._file = file
+        keys = as_json_strings(pa.array(schema.names, pa.string())).to_pylist()
+        self._before = [("{" if number == 0 else ", ") + key + ": " for number, key in enumerate(keys)]
 
     def write(self, table: pa.RecordBatch) -> None:
         parts: list[pa.Array | str] = []
-        for number, (name, values) in enumerate(zip(table.schema.names, table.columns, strict=True)):
-            key = as_json(pa.array([name], pa.string()))[0].as_py()
+        for before, name, values in zip(self._before, table.schema.names, table.columns, strict=True):
             text = _json_lists(values) if name == "reasons" else as_json(values)
-            parts += [("{" if number == 0 else ", ") + key + ": ", pc.fill_null(text, "null")]
-        _write_lines(self._file, pc.binary_join_element_wise(*parts, "}", ""))
+            parts += [before, pc.fill_null(text, "null") if text.null_count else text]
+        _write_lines(self._file, pc.binary_join_element_wise(*parts, "}\n", ""))
 
     def finish(self) -> None: ...
 
@@ -266,22 +267,10 @@ class _JsonLines:
 
 
 def _write_lines(file: OutputFile, lines: pa.Array) -> None:
-    """One write for all: the values of the array with a line feed after each."""
-    lines = pc.binary_join_element_wise(lines, "\n", "")
+    """One write for all."""
     if len(lines):
         offsets = np.frombuffer(lines.buffers()[1], np.int32)
         file.write(memoryview(lines.buffers()[2])[offsets[0] : offsets[len(lines)]])
-
-
-def _cells(text: pa.Array) -> pa.Array:
-    """RFC 4180: quoted where a delimiter, quote or line end is inside, or a blank at a border, which some would
-    strip.
-    """
-    needs = pc.match_substring_regex(text, r'[",\r\n]|^[ \t]|[ \t]$')
-    if not pc.any(needs).as_py():
-        return text
-    quoted = pc.binary_join_element_wise('"', pc.replace_substring(text, '"', '""'), '"', "")
-    return pc.if_else(needs, quoted, text)
 
 
 def _json_lists(lists: pa.Array) -> pa.Array:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mingbai.engines.scenarios.catalog import Scenario, scenarios
+from mingbai.engines.scenarios.evasion import CHINESE_KINDS, ENGLISH_KINDS, ODD_STYLES, odd_style, perturb
 from mingbai.engines.scenarios.generate import generate
 
-__all__ = ["SCENARIOS", "Scenario", "generate"]
+__all__ = ["CHINESE_KINDS", "ENGLISH_KINDS", "ODD_STYLES", "SCENARIOS", "Scenario", "generate", "odd_style", "perturb"]
 
 SCENARIOS: Mapping[str, Scenario]
 

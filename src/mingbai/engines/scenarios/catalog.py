@@ -71,13 +71,19 @@ def load_folder(folder: Traversable, language: str) -> dict[str, Scenario]:
     return found
 
 
-def _compile(section: Section, own: dict[str, SlotDefinition], shared: dict[str, SlotDefinition], language: str) -> Scenario:
+def _compile(
+    section: Section, own: dict[str, SlotDefinition], shared: dict[str, SlotDefinition], language: str
+) -> Scenario:
     categories = {category.label: category for category in Category}
     head, _, rest = section.id.partition(".")
     if not _ID.match(section.id) or head not in categories:
-        raise section.place.bad(f"scenario id {section.id!r}", "category.name, category one of " + ", ".join(categories))
+        raise section.place.bad(
+            f"scenario id {section.id!r}", "category.name, category one of " + ", ".join(categories)
+        )
     if (language == "en") != rest.startswith("en."):
-        raise section.place.bad(f"scenario id {section.id!r} in folder {language}", "`en` as the second part of English ids only")
+        raise section.place.bad(
+            f"scenario id {section.id!r} in folder {language}", "`en` as the second part of English ids only"
+        )
     scope = Scope(section.slots, own, shared)
     place = section.slots["text"].place
     write = scope.writer("text", place)
@@ -87,4 +93,14 @@ def _compile(section: Section, own: dict[str, SlotDefinition], shared: dict[str,
     for name, slot in section.slots.items():
         if name not in scope.used:
             raise slot.place.bad(f"slot {name!r} is never used by {section.id!r}", "a reference to it, or its removal")
-    return Scenario(section.id, categories[head], language, section.about, section.sender, section.signed, section.weight, write, sign)
+    return Scenario(
+        section.id,
+        categories[head],
+        language,
+        section.about,
+        section.sender,
+        section.signed,
+        section.weight,
+        write,
+        sign,
+    )

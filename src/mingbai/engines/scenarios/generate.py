@@ -33,7 +33,9 @@ SCHEMA = pa.schema(
 )
 
 
-def generate(seed: int, rows: int, *, language: str | None = None, families: Collection[str] | None = None) -> pa.RecordBatch:
+def generate(
+    seed: int, rows: int, *, language: str | None = None, families: Collection[str] | None = None
+) -> pa.RecordBatch:
     """`rows` labelled messages, the same for the same arguments; columns as in `SCHEMA`.
 
     language: "zh", "en" or None for both. families: ids or their dotted prefixes (`fraud`, `fraud.etc`), None for all.

@@ -15,7 +15,7 @@ A slot is looked up when it is used, so a shared skeleton such as `{greeting}{ma
     text:
       {greeting}, you owe {2-9}.{#2} to {road.name}. Pay at {road.site}
 
-`[a|b|]` takes one of its parts, `[a]?` takes it half the time, `<a|b>` takes all in any order, `{slot}` and `{slot.field}`
+`[a|b|]` takes one of its parts, `[a]?` takes it two times in three, `<a|b>` takes all in any order, `{slot}` and `{slot.field}`
 expand a slot, `{10-99}` and `{1.0-9.9}` a number of the range, `{#4}` four digits, `{@5}` five small letters or digits,
 `{^2}` two capitals. `name!:` keeps its first expansion for the rest of the message. A line of a slot is one alternative
 (or several, split by `|`); a backslash takes the next character as it is; `\n` is a new line, `\_` a space.
@@ -164,10 +164,14 @@ def _one_of(line: Line, value: str, allowed: tuple[str, ...]) -> str:
 def _read_definition(line: Line, section: Section) -> SlotDefinition:
     match = _DEFINITION.match(line.text)
     if match is None:
-        raise line.bad(f"not a definition: {line.text[:40]!r}", "`name: words`, `@directive value`, or an indented line")
+        raise line.bad(
+            f"not a definition: {line.text[:40]!r}", "`name: words`, `@directive value`, or an indented line"
+        )
     name, mark, fields, rest = match.groups()
     if name in section.slots:
-        raise line.bad(f"slot {name!r} defined twice", f"one definition (the other is on line {section.slots[name].place.number})")
+        raise line.bad(
+            f"slot {name!r} defined twice", f"one definition (the other is on line {section.slots[name].place.number})"
+        )
     names = tuple(part.strip() for part in fields.split(",")) if fields else ()
     if fields and not all(_NAME.match(part) for part in names):
         raise line.bad(f"fields {fields!r}", "names such as (name, site)")
@@ -197,7 +201,9 @@ class Scope:
         if definition is None:
             raise line.bad(f"unknown slot {{{name}}}", "a slot of this scenario, this file or _shared.txt")
         if bool(part) != bool(definition.fields) or (part and part not in definition.fields):
-            expected = " or ".join(f"{{{base}.{known}}}" for known in definition.fields) or f"{{{base}}} without a field"
+            expected = (
+                " or ".join(f"{{{base}.{known}}}" for known in definition.fields) or f"{{{base}}} without a field"
+            )
             raise line.bad(f"slot {{{name}}}", expected)
         if name in self._open:
             raise line.bad(f"slot {{{name}}} contains itself", "no circle: " + " > ".join([*self._open, name]))
@@ -229,7 +235,10 @@ class Scope:
         for line in definition.lines:
             cells = [Line(cell.strip(), line.file, line.number) for cell in line.text.split(",")]
             if len(cells) != len(definition.fields):
-                raise line.bad(f"{len(cells)} fields in record {key!r}", f"{len(definition.fields)}: " + ", ".join(definition.fields))
+                raise line.bad(
+                    f"{len(cells)} fields in record {key!r}",
+                    f"{len(definition.fields)}: " + ", ".join(definition.fields),
+                )
             rows.append(tuple(_choice(_Parser(cell, self).alternatives()) for cell in cells))
         index = definition.fields.index(part)
 
@@ -261,7 +270,7 @@ def _sequence(parts: list[Writer]) -> Writer:
 
 
 def _maybe(part: Writer) -> Writer:
-    return lambda draw: part(draw) if draw.random() < 0.5 else ""
+    return lambda draw: part(draw) if draw.random() < 0.67 else ""
 
 
 def _shuffle(parts: list[Writer]) -> Writer:
@@ -309,7 +318,9 @@ class _Parser:
                 self._at += len(close)
                 return options
             elif char:
-                raise self._line.bad(f"{char!r} at column {self._at + 1} closes nothing", "a backslash before it, or its opening")
+                raise self._line.bad(
+                    f"{char!r} at column {self._at + 1} closes nothing", "a backslash before it, or its opening"
+                )
             else:
                 raise self._line.bad("a bracket is not closed", f"{close!r}")
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 _ZH_HALF = str.maketrans("，。！？：；（）、", ",.!?:;(),")
 _ZH_BARE = re.compile("[，。！？：；、,;!~]+")
+# Two marks in a row, left by a slot that came out empty: the last one stands.
+_ZH_DOUBLED = re.compile("[，、；：。](?=[，。；！：？、])")
 _ZH_STOPS = re.compile("[，。；]")
 _LINK = re.compile(r"(?:https?://|www\.)\S+|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[a-z]{2,}\b(?:/\S*)?")
 
@@ -27,6 +29,7 @@ def _outside_links(text: str, change: Callable[[str], str]) -> str:
 
 def chinese_style(text: str, rng: random.Random) -> str:
     """Six in ten stay as the grammar wrote them; the others take one habit of punctuation."""
+    text = _ZH_DOUBLED.sub("", text).strip("，、；： ")
     draw = rng.random()
     if draw < 0.58:
         return text
@@ -65,6 +68,8 @@ _ABBREVIATIONS = (
 )
 # A sentence's first letter, unless a link starts there.
 _SENTENCE = re.compile(r"(?:^|(?<=[.!?] )|(?<=\n))[a-z](?=[a-z']*(?:[ ,!?]|$))")
+# A space before a mark, and spaces in a row, left by a slot that came out empty.
+_EN_GAPS = re.compile(r" +([.,!?](?=[ .,]|$)| )")
 _EN_MARKS = re.compile(r"[.,!?;:'\"]+(?=\s|$)")
 
 
@@ -94,6 +99,7 @@ def _misspelt(part: str, rng: random.Random) -> str:
 
 def english_style(text: str, rng: random.Random) -> str:
     """Half stay as the grammar wrote them; the others take one or two habits of case, spelling or punctuation."""
+    text = _EN_GAPS.sub(lambda gap: gap[1], text).strip(" ,")
     if rng.random() < 0.85:
         text = _SENTENCE.sub(lambda start: start[0].upper(), text)
     draw = rng.random()
@@ -124,6 +130,8 @@ def english_style(text: str, rng: random.Random) -> str:
 
 def place_signature(text: str, signature: str, language: str, rng: random.Random) -> str:
     """The signature before or after the text. China: 【name】, mostly in front; elsewhere `Name:` in front or a name behind."""
+    if text.lower().startswith(signature.lower()):
+        return text
     draw = rng.random()
     if language == "zh":
         if draw < 0.66:

@@ -12,19 +12,21 @@ Sources: Cheng et al. 2016 (wide and deep), Joulin et al. 2017 (bag of n-grams),
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from numba import uint64
 
-from mingbai.engines.screening.jit import kernel
+from mingbai.engines.screening.jit import inline, kernel
 from mingbai.engines.screening.model import INPUTS, LANES, OUTPUTS
 
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+
+BATCH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,13 @@ def fit(
     category: -1 unknown. weight: of each row's loss.
     """
     rng = np.random.default_rng(seed)
-    lanes = (rng.standard_normal((vocabulary, LANES)) * 0.1).astype(np.float32)
-    lanes[:, 0] = 0.0
+    # One cache line a gram: its lanes, then AdaGrad's sums for lane 0 and for the others.
+    memory = np.zeros((vocabulary, 16), np.float32)
+    memory[:, 1:LANES] = rng.standard_normal((vocabulary, LANES - 1)) * 0.1
+    memory[:, LANES : LANES + 2] = 0.1
     hidden = settings.hidden
     network = Network(
-        lanes,
+        memory[:, :LANES],
         (rng.standard_normal((INPUTS, hidden)) / np.sqrt(INPUTS)).astype(np.float32),
         np.zeros(hidden, np.float32),
         (rng.standard_normal((hidden, OUTPUTS)) * 0.2).astype(np.float32),
@@ -82,11 +86,11 @@ def fit(
     rows = pointers.size - 1
     order = np.concatenate([rng.permutation(rows) for _ in range(settings.epochs)])
     _descend(
-        pointers, features, proportions, unwanted, category, weight, order, *network,
+        pointers, features, proportions, unwanted, category, weight, order, memory, *network[1:],
         np.float32(settings.step), np.float32(settings.head_step), np.float32(settings.dropout),
         np.float32(settings.decay), np.float32(settings.category_weight), seed,
     )  # fmt: skip
-    return network
+    return network._replace(lanes=np.ascontiguousarray(memory[:, :LANES]))
 
 
 @kernel
@@ -98,7 +102,7 @@ def _descend(
     category: I8,
     weight: F32,
     order: I64,
-    lanes: F32,
+    memory: F32,
     w1: F32,
     b1: F32,
     w2: F32,
@@ -112,12 +116,18 @@ def _descend(
     seed: int,
 ) -> None:
     hidden = b1.size
-    g_lanes = np.full(lanes.shape, np.float32(0.1))
-    g_w1 = np.full(w1.shape, np.float32(0.1))
-    g_b1 = np.full(b1.shape, np.float32(0.1))
-    g_w2 = np.full(w2.shape, np.float32(0.1))
-    g_b2 = np.full(b2.shape, np.float32(0.1))
-    g_skip = np.full(skip.shape, np.float32(0.1))
+    # The head is moved once in `BATCH` messages, by the sum of their gradients.
+    s_w1 = np.full(w1.shape, np.float32(0.1))
+    s_b1 = np.full(b1.shape, np.float32(0.1))
+    s_w2 = np.full(w2.shape, np.float32(0.1))
+    s_b2 = np.full(b2.shape, np.float32(0.1))
+    s_skip = np.full(skip.shape, np.float32(0.1))
+    d_w1 = np.zeros(w1.shape, np.float32)
+    d_b1 = np.zeros(b1.shape, np.float32)
+    d_w2 = np.zeros(w2.shape, np.float32)
+    d_b2 = np.zeros(b2.shape, np.float32)
+    d_skip = np.zeros(skip.shape, np.float32)
+    sums = np.zeros(8, np.float32)
     x = np.zeros(INPUTS, np.float32)
     h = np.zeros(hidden, np.float32)
     z = np.zeros(OUTPUTS, np.float32)
@@ -125,6 +135,7 @@ def _descend(
     dh = np.zeros(hidden, np.float32)
     dx = np.zeros(INPUTS, np.float32)
     kept = np.zeros(1 << 15, np.int32)
+    zero = np.float32(0.0)
     one = np.float32(1.0)
     threshold = uint64(dropout * 16777216.0)
     state = uint64(seed) * uint64(0x9E3779B97F4A7C15) + uint64(1)
@@ -134,19 +145,18 @@ def _descend(
         fall = one - np.float32(t) / np.float32(steps)
         size = pointers[r + 1] - pointers[r]
         # Forward, over the grams that stay.
-        sums = np.zeros(LANES, np.float32)
+        sums[:] = zero
         n = 0
         for q in range(pointers[r], pointers[r + 1]):
             state ^= state << uint64(13)
             state ^= state >> uint64(7)
             state ^= state << uint64(17)
-            if (state >> uint64(40)) < threshold:
-                continue
-            f = features[q]
-            kept[n] = f
-            n += 1
-            for k in range(LANES):
-                sums[k] += lanes[f, k]
+            kept[n] = features[q]
+            n += np.int64((state >> uint64(40)) >= threshold)
+        for q in range(n):
+            f = kept[q]
+            for k in range(8):  # with the first sum of AdaGrad, which is not used: eight are one vector
+                sums[k] += memory[f, k]
         scale = one / (np.sqrt(np.float32(size + 1)) * (one - dropout))
         for k in range(LANES):
             x[k] = sums[k] * scale
@@ -160,7 +170,7 @@ def _descend(
         for o in range(OUTPUTS):
             z[o] = b2[o] + skip[o] * x[0]
         for j in range(hidden):
-            h[j] = max(h[j], np.float32(0.0))
+            h[j] = max(h[j], zero)
             for o in range(OUTPUTS):
                 z[o] += h[j] * w2[j, o]
         # Loss: cross entropy of the spam logit, and of the category where it is known.
@@ -168,21 +178,21 @@ def _descend(
         top = z[1]
         for o in range(2, OUTPUTS):
             top = max(top, z[o])
-        total = np.float32(0.0)
+        total = zero
         for o in range(1, OUTPUTS):
             dz[o] = np.exp(z[o] - top)
             total += dz[o]
         for o in range(1, OUTPUTS):
             if category[r] < 0:
-                dz[o] = np.float32(0.0)
+                dz[o] = zero
             else:
                 dz[o] = category_weight * weight[r] * (dz[o] / total - np.float32(category[r] == o - 1))
         # Backward.
         for i in range(INPUTS):
-            dx[i] = np.float32(0.0)
+            dx[i] = zero
         for j in range(hidden):
-            dh[j] = np.float32(0.0)
-            if h[j] > np.float32(0.0):
+            dh[j] = zero
+            if h[j] > zero:
                 for o in range(OUTPUTS):
                     dh[j] += dz[o] * w2[j, o]
         for i in range(LANES):
@@ -190,33 +200,49 @@ def _descend(
                 dx[i] += dh[j] * w1[i, j]
         for o in range(OUTPUTS):
             dx[0] += dz[o] * skip[o]
-        rate = head_step * fall
+            d_b2[o] += dz[o]
+            d_skip[o] += dz[o] * x[0]
         for j in range(hidden):
+            d_b1[j] += dh[j]
             for o in range(OUTPUTS):
-                g = dz[o] * h[j]
-                g_w2[j, o] += g * g
-                w2[j, o] -= rate * g / np.sqrt(g_w2[j, o])
-        for o in range(OUTPUTS):
-            g_b2[o] += dz[o] * dz[o]
-            b2[o] -= rate * dz[o] / np.sqrt(g_b2[o])
-            g = dz[o] * x[0]
-            g_skip[o] += g * g
-            skip[o] -= rate * g / np.sqrt(g_skip[o])
+                d_w2[j, o] += dz[o] * h[j]
         for i in range(INPUTS):
             for j in range(hidden):
-                g = dh[j] * x[i]
-                g_w1[i, j] += g * g
-                w1[i, j] -= rate * g / np.sqrt(g_w1[i, j])
-        for j in range(hidden):
-            g_b1[j] += dh[j] * dh[j]
-            b1[j] -= rate * dh[j] / np.sqrt(g_b1[j])
+                d_w1[i, j] += dh[j] * x[i]
+        if t % BATCH == BATCH - 1:
+            rate = head_step * fall
+            _move(w1.ravel(), d_w1.ravel(), s_w1.ravel(), rate)
+            _move(b1, d_b1, s_b1, rate)
+            _move(w2.ravel(), d_w2.ravel(), s_w2.ravel(), rate)
+            _move(b2, d_b2, s_b2, rate)
+            _move(skip, d_skip, s_skip, rate)
+        # All grams of a message have the same gradient.
         rate = step * fall
+        keep = one - rate * decay
+        first = dx[0] * scale
+        first_square = first * first
+        others_square = zero
+        for k in range(1, LANES):
+            dx[k] *= scale
+            others_square += dx[k] * dx[k] / np.float32(LANES - 1)
+            dx[k] *= rate
+        first *= rate
         for q in range(n):
             f = kept[q]
-            for k in range(LANES):
-                g = dx[k] * scale
-                g_lanes[f, k] += g * g
-                lanes[f, k] -= rate * (g / np.sqrt(g_lanes[f, k]) + decay * lanes[f, k])
+            memory[f, LANES] += first_square
+            memory[f, LANES + 1] += others_square
+            memory[f, 0] = memory[f, 0] * keep - first / np.sqrt(memory[f, LANES])
+            inverse = one / np.sqrt(memory[f, LANES + 1])
+            for k in range(1, LANES):
+                memory[f, k] = memory[f, k] * keep - dx[k] * inverse
+
+
+@inline
+def _move(weights: F32, gradient: F32, squares: F32, rate: float) -> None:
+    for i in range(weights.size):
+        squares[i] += gradient[i] * gradient[i]
+        weights[i] -= rate * gradient[i] / np.sqrt(squares[i])
+        gradient[i] = np.float32(0.0)
 
 
 @kernel

@@ -22,6 +22,6 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inline(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a part that only other compiled functions call; LLVM decides on inlining."""
-    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", inline="never")(function)
+    """Compile a part that only other compiled functions call; always inlined, so that no reference is counted on the way."""
+    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
     return compiled

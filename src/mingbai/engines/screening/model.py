@@ -145,7 +145,12 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the file, the same bytes for the same model (numpy stores no clock)."""
-        head = {"format": FORMAT, "alphabet": self.alphabet_version, "reading": self.reading_version, "about": self.about}
+        head = {
+            "format": FORMAT,
+            "alphabet": self.alphabet_version,
+            "reading": self.reading_version,
+            "about": self.about,
+        }
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "head": np.frombuffer(json.dumps(head, sort_keys=True, ensure_ascii=False).encode(), np.uint8)
         }
@@ -200,7 +205,9 @@ def _language(arrays: dict[str, npt.NDArray[np.generic]], language: str, path: s
     for field in LanguageModel._fields:
         array = arrays.get(f"{language}.{field}")
         if array is None:
-            raise BadValue(field=f"model {path}", value=f"no array {language}.{field}", expected="all arrays of LanguageModel")
+            raise BadValue(
+                field=f"model {path}", value=f"no array {language}.{field}", expected="all arrays of LanguageModel"
+            )
         values.append(array if array.ndim else array[()])
     return LanguageModel._make(values)
 

@@ -29,6 +29,7 @@ from mingbai.engines.screening.jit import inline, kernel
 
 MAX_LETTERS: Final = 2048  # a 16-part message; what follows is not read (reason `truncated`)
 MAX_MARKS: Final = 2048
+LANE: Final = 0xFFF  # a lane of `decode`'s packed counts
 MAX_GRAMS: Final = 8 * MAX_LETTERS + 3 * MAX_MARKS  # 5 a letter, 3 a number, 3 a mark
 
 K1: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -45,6 +46,8 @@ F_LATIN: Final = np.uint32(alphabet.LATIN)
 F_HANZI: Final = np.uint32(alphabet.HANZI)
 F_NUMERAL: Final = np.uint32(alphabet.NUMERAL)
 F_COMPONENT: Final = np.uint32(alphabet.COMPONENT)
+F_INVISIBLE: Final = np.uint32(alphabet.INVISIBLE)
+F_DOT: Final = np.uint32(alphabet.DOT)
 EDGE: Final = np.uint64(0xFFFF)  # stands for "before the first letter" and "after the last"
 
 U8 = npt.NDArray[np.uint8]
@@ -70,8 +73,7 @@ def tables() -> Tables:
     """The alphabet's tables, ready for the compiled functions."""
     counting = np.zeros(32, np.uint64)
     for flags in range(32):
-        digit, latin, hanzi, numeral = flags & 1, flags >> 1 & 1, flags >> 2 & 1, flags >> 4 & 1
-        counting[flags] = digit | latin << 16 | hanzi << 32 | numeral << 48
+        counting[flags] = sum((flags >> bit & 1) << 12 * bit for bit in range(5))
     counting.setflags(write=False)
     return Tables(
         alphabet.table(), counting, alphabet.sounds(), alphabet.pinyin_trie(), alphabet.numerals(), *alphabet.splits()
@@ -92,7 +94,7 @@ def decode(
 
     Fills buf (letters), pos (character offset of each letter), marks (letter index << 16 | mark class) and digits (letter
     index of each digit). Returns (letters, marks, digits, flags or-ed over all characters, counts, characters read);
-    counts holds uint16 lanes: digits, Latin letters, Chinese letters, Chinese numerals.
+    counts holds lanes of 12 bits: digits, Latin letters, Chinese letters, rewritten characters, Chinese numerals.
     """
     i = uint64(start)
     end = uint64(stop)
@@ -331,7 +333,7 @@ def repair(
     if flags & F_COMPONENT:
         n = join_splits(buf, pos, n, marks, m, split_keys, split_wholes)
         changed = True
-    if (counts >> 48) >= 5:
+    if (counts >> 48) & LANE >= 5:
         changed |= read_numerals(buf, n, numerals)
     if (flags & F_DIGIT) and (flags & F_LATIN):
         if changed:
@@ -486,11 +488,13 @@ def chinese_grams(
     """Characters 1 and 2, sounds 2 and 3; the sounds' 3-grams also feed the fingerprint."""
     g = uint64(0)
     x = uint64(0)
+    run = uint64(0)  # of x: a masked number is known by its length
     for j in range(uint64(n)):
         c = uint64(buf[j])
         c = uint64(48) if c - uint64(48) < uint64(10) else c
         x = ((x << uint64(16)) | c) & uint64(0xFFFFFFFF)
-        grams[g] = (c | (uint64(1) << uint64(32))) * K1
+        run = (run + uint64(1)) * uint64(c == uint64(120))
+        grams[g] = (c | (min(run, uint64(15)) << uint64(16)) | (uint64(1) << uint64(32))) * K1
         grams[g + uint64(1)] = x * K2
         if owned:
             owner[g] = (uint32(j) << uint32(16)) | uint32(j + uint64(1))
@@ -516,9 +520,7 @@ def chinese_grams(
 
 
 @inline
-def latin_grams(
-    buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, owned: bool, mins: U32
-) -> int:
+def latin_grams(buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, owned: bool, mins: U32) -> int:
     """Letters 3, 4 and 5 across word boundaries; words 1 and 2; the letters' 5-grams also feed the fingerprint."""
     g = uint64(0)
     x = uint64(0)
@@ -597,9 +599,11 @@ def gram_rows(
         n, m, d, flags, counts, chars = decode(
             data, offsets[r], offsets[r + 1], tables.alphabet, tables.counting, buf, pos, marks, digits
         )
-        n, d = repair(buf, pos, n, marks, m, digits, d, flags, counts, tables.numerals, tables.split_keys, tables.split_wholes)
-        latin = (counts >> 16) & 0xFFFF
-        hanzi = (counts >> 32) & 0xFFFF
+        n, d = repair(
+            buf, pos, n, marks, m, digits, d, flags, counts, tables.numerals, tables.split_keys, tables.split_wholes
+        )
+        latin = (counts >> 12) & LANE
+        hanzi = (counts >> 24) & LANE
         if is_chinese(hanzi, latin):
             ns = sound_out(buf, n, latin, tables.sounds, tables.pinyin, snd, origin)
             g = chinese_grams(buf, n, snd, origin, ns, grams, owner, False, mins)
@@ -623,3 +627,17 @@ def gram_rows(
         total += g
         ptr[r + 1] = total
     return ptr, out[:total], info
+
+
+@kernel
+def letters_of(data: U8, tables: Tables) -> tuple[U16, U32]:
+    """One text as it is read: its letters after repair, and the character offset of each in the original."""
+    buf = np.empty(MAX_LETTERS + 8, np.uint16)
+    pos = np.empty(MAX_LETTERS + 8, np.uint32)
+    marks = np.empty(MAX_MARKS + 8, np.uint32)
+    digits = np.empty(MAX_LETTERS + 8, np.uint16)
+    n, m, d, flags, counts, chars = decode(
+        data, 0, data.shape[0], tables.alphabet, tables.counting, buf, pos, marks, digits
+    )
+    n, d = repair(buf, pos, n, marks, m, digits, d, flags, counts, tables.numerals, tables.split_keys, tables.split_wholes)
+    return buf[:n].copy(), pos[:n].copy()

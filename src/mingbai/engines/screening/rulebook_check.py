@@ -44,9 +44,7 @@ _CONTACT = re.compile(r"(?i:qq|wx|vx|wechat|微信)\s*[:：]\s*([A-Za-z0-9_-]+)"
 _ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*(\\[AzZG]|\(\?[a-z]*\^|\(\?[a-z]*-[a-z]*m)")
 _TOML_PLACE = re.compile(r"\(at line (\d+), column \d+\)")
 
-_SCALARS = (
-    "id category action priority owner reason enabled valid_from valid_to normalised case on score_min score_max".split()
-)
+_SCALARS = "id category action priority owner reason enabled valid_from valid_to normalised case on score_min score_max".split()
 _WITH_FILE = ("keywords", "keywords_none", "domains", "numbers", "senders", "access_codes", "signatures")
 _LISTS = (*_WITH_FILE, "keywords_all", "regexes", "urls", "hours", "message_category")
 _KNOWN = {*_SCALARS, *_LISTS, *(f"{name}_file" for name in _WITH_FILE)}

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint8, uint64
+from numba import uint64
 
+from mingbai.engines.screening.jit import inline, kernel
 from mingbai.engines.screening.url_hosts import suffixes
 
 PLAIN = 1  # `url_candidate`: a URL may be written as it should be
@@ -28,7 +29,7 @@ _SCHEME, _PATH, _CHINESE, _HIDDEN, _USERINFO = 1, 2, 4, 8, 16  # url_hosts.Evide
 RETRY = 64  # in EVIDENCE: the run goes on in full width or after something invisible, so the row must be read as HIDDEN
 _FNV_OFFSET, _FNV_PRIME = 0xCBF29CE484222325, 0x100000001B3  # FNV-1a, 64 bits
 
-_ALNUM, _DOT, _SIGN, _LETTER_LEAD, _PATH_END, _TRAILING = 1, 2, 4, 8, 16, 32
+_ALNUM, _DOT, _SIGN, _LETTER_LEAD, _PATH_END, _TRAILING, _LOOK, _SURE_FIRST = 1, 2, 4, 8, 16, 32, 64, 128
 
 
 def _byte_classes() -> npt.NDArray[np.uint8]:
@@ -45,41 +46,23 @@ def _byte_classes() -> npt.NDArray[np.uint8]:
         table[c] |= _PATH_END
     for c in b".,;:!?)]'":
         table[c] |= _TRAILING  # belongs to the sentence, not to the path that it follows
-    return table
-
-
-def _marks() -> npt.NDArray[np.uint8]:
-    """Bytes at which `url_candidate` looks closer: signs, and the last byte of what stands for them."""
-    table = np.zeros(256, np.uint8)
     for c in b".:dD":
-        table[c] = 1
-    for sign in (
-        "。",
-        "｡",
-        "．",
-        "点",
-        "點",
-        "·",
-        "：",
-        "\u200b",
-        "\u200c",
-        "\u200d",
-        "\u200e",
-        "\u200f",
-        "\u2060",
-        "\ufeff",
-        "\u00ad",
-    ):
-        table[sign.encode()[-1]] = 1
+        table[c] |= _LOOK  # may begin what makes a URL of a name before it
+    for c in b" cxihtCXIHT":
+        table[c] |= _SURE_FIRST  # may begin a top-level domain of class `sure`, or go on after more spaces
     return table
+
+
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
 
 
 class ScanTables(NamedTuple):
     """Constant tables of the scanner, all read-only; one argument for numba."""
 
-    classes: npt.NDArray[np.uint8]
-    marks: npt.NDArray[np.uint8]
-    suffixes: npt.NDArray[np.uint64]  # open-addressing set of FNV-1a hashes of the top-level domains
+    classes: U8
+    suffixes: U64  # open-addressing set of FNV-1a hashes of the top-level domains
 
 
 def _tables() -> ScanTables:
@@ -92,7 +75,7 @@ def _tables() -> ScanTables:
         while known[slot]:
             slot = (slot + 1) & 4095
         known[slot] = h
-    tables = ScanTables(_byte_classes(), _marks(), known)
+    tables = ScanTables(_byte_classes(), known)
     for array in tables:
         array.setflags(write=False)
     return tables
@@ -101,13 +84,23 @@ def _tables() -> ScanTables:
 TABLES = _tables()
 
 
-@njit(inline="always")
-def _is_alnum(c):  # type: ignore[no-untyped-def]  # numba infers the types
-    return (c >= 48 and c <= 57) or ((c | 32) >= 97 and (c | 32) <= 122)
+@inline
+def _is_alnum(c: int) -> bool:
+    return bool((c >= 48 and c <= 57) or ((c | 32) >= 97 and (c | 32) <= 122))
 
 
-@njit(cache=True, nogil=True)
-def _left_kind(data, a, i, classes):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _is_fancy(data: U8, i: int) -> bool:
+    """Whether the three bytes from i on are a full-width letter or digit, or an enclosed one (① ⓐ)."""
+    c, d, e = data[i], data[i + 1], data[i + 2]
+    if c == 0xEF:
+        letter = (e >= 0x90 and e <= 0x99) or (e >= 0xA1 and e <= 0xBA)
+        return bool((d == 0xBC and letter) or (d == 0xBD and e >= 0x81 and e <= 0x9A))
+    return bool(c == 0xE2 and d >= 0x91 and d <= 0x93)
+
+
+@inline
+def _left_kind(data: U8, a: int, i: int, classes: U8) -> int:
     """What ends just before byte i: 1 a letter or digit, 2 a full-width or other fancy one, 0 anything else."""
     if i <= a:
         return 0
@@ -118,17 +111,14 @@ def _left_kind(data, a, i, classes):  # type: ignore[no-untyped-def]  # numba in
         return 0
     if classes[data[i - 2]] & _LETTER_LEAD:
         return 1
-    if i - 3 >= a and data[i - 3] == 0xEF and (data[i - 2] == 0xBC or data[i - 2] == 0xBD):
+    if i - 3 >= a and _is_fancy(data, i - 3):
         return 2
-    if i - 3 >= a and data[i - 3] == 0xE2 and data[i - 2] >= 0x91 and data[i - 2] <= 0x93:
-        return 2
-    if i - 4 >= a and data[i - 4] == 0xF0 and (data[i - 3] == 0x9D or data[i - 3] == 0x9F):
-        return 2
-    return 0
+    is_styled = i - 4 >= a and data[i - 4] == 0xF0 and (data[i - 3] == 0x9D or data[i - 3] == 0x9F)
+    return 2 if is_styled else 0
 
 
-@njit(cache=True, nogil=True)
-def _right_kind(data, i, b, classes):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _right_kind(data: U8, i: int, b: int, classes: U8) -> int:
     """What begins at byte i, as `_left_kind`; 3 for an ASCII digit."""
     if i >= b:
         return 0
@@ -137,26 +127,20 @@ def _right_kind(data, i, b, classes):  # type: ignore[no-untyped-def]  # numba i
         return 3
     if classes[c] & (_ALNUM | _LETTER_LEAD):
         return 1
-    if i + 2 < b and c == 0xEF and (data[i + 1] == 0xBC or data[i + 1] == 0xBD):
+    if i + 2 < b and _is_fancy(data, i):
         return 2
-    if i + 2 < b and c == 0xE2 and data[i + 1] >= 0x91 and data[i + 1] <= 0x93:
-        return 2
-    if i + 3 < b and c == 0xF0 and (data[i + 1] == 0x9D or data[i + 1] == 0x9F):
-        return 2
-    return 0
+    return 2 if i + 3 < b and c == 0xF0 and (data[i + 1] == 0x9D or data[i + 1] == 0x9F) else 0
 
 
-@njit(cache=True, nogil=True)
-def _is_sure_suffix(data, i, b):  # type: ignore[no-untyped-def]  # numba infers the types
-    """Whether the word at byte i is a suffix of class `sure`, or letters with spaces between (c o m)."""
+@inline
+def _is_sure_suffix(data: U8, i: int, b: int) -> bool:
+    """Whether the word at byte i is a top-level domain of class `sure`."""
     word = uint64(0)
     n = 0
     while i + n < b and n < 5 and _is_alnum(data[i + n]):
         word = (word << uint64(8)) | uint64(data[i + n] | 32)
         n += 1
-    if n == 1 and i + 2 < b and data[i + 1] == 32 and _is_alnum(data[i + 2]):
-        return True
-    return (
+    return bool(
         word == uint64(0x636F6D)  # com
         or word == uint64(0x636E)  # cn
         or word == uint64(0x78797A)  # xyz
@@ -167,90 +151,181 @@ def _is_sure_suffix(data, i, b):  # type: ignore[no-untyped-def]  # numba infers
     )
 
 
-@njit(cache=True, nogil=True)
-def _closer_look(data, a, b, i, classes):  # type: ignore[no-untyped-def]  # numba infers the types
-    """The flags for one mark at byte i, which may be the last byte of the sign."""
-    c = data[i]
-    if c == 58:  # ":"
-        if i + 2 < b and data[i + 1] == 47 and data[i + 2] == 47:
-            return PLAIN
-        return HIDDEN if i + 3 < b and data[i + 1] == 0xEF and data[i + 2] == 0xBC and data[i + 3] == 0x8F else 0
-    if c == 46:  # "."
-        left = _left_kind(data, a, i, classes)
-        right = _right_kind(data, i + 1, b, classes)
-        if left and right:
-            return HIDDEN if left == 2 or right == 2 else PLAIN
-        if i > a and i + 1 < b and (data[i - 1] == 40 or data[i - 1] == 91 or data[i - 1] == 123):  # ( [ {
-            return HIDDEN if data[i + 1] == 41 or data[i + 1] == 93 or data[i + 1] == 125 else 0
-    elif c == 100 or c == 68:  # "dot"
-        if i + 3 >= b or i - 1 < a or (data[i + 1] | 32) != 111 or (data[i + 2] | 32) != 116:
-            return 0
-        before, after = data[i - 1], data[i + 3]
-        opened = before == 32 or before == 40 or before == 91 or before == 123
-        closed = after == 32 or after == 41 or after == 93 or after == 125
-        if not (opened and closed):
-            return 0
-    begin = i  # first byte of the sign
-    end = i + 1
-    invisible = False
-    if c == 100 or c == 68:
-        begin, end = i - 1, i + 4
-    elif c >= 0x80:
-        if i - 2 >= a and (
-            (data[i - 2] == 0xE2 and (data[i - 1] == 0x80 or data[i - 1] == 0x81))
-            or (data[i - 2] == 0xEF and data[i - 1] == 0xBB and c == 0xBF)
-        ):
-            begin, invisible = i - 2, True
-        elif i - 1 >= a and data[i - 1] == 0xC2 and (c == 0xAD or c == 0xB7):
-            begin, invisible = i - 1, c == 0xAD
-        elif i - 2 >= a and data[i - 2] == 0xEF and data[i - 1] == 0xBC and c == 0x9A:  # ：
-            slash = i + 1 < b and data[i + 1] == 47
-            wide_slash = i + 3 < b and data[i + 1] == 0xEF and data[i + 2] == 0xBC and data[i + 3] == 0x8F
-            return HIDDEN if slash or wide_slash else 0
-        elif i - 2 >= a and (
-            (data[i - 2] == 0xE3 and data[i - 1] == 0x80 and c == 0x82)  # 。
-            or (data[i - 2] == 0xEF and data[i - 1] == 0xBD and c == 0xA1)  # ｡
-            or (data[i - 2] == 0xEF and data[i - 1] == 0xBC and c == 0x8E)  # ．
-            or (data[i - 2] == 0xE7 and data[i - 1] == 0x82 and c == 0xB9)  # 点
-            or (data[i - 2] == 0xE9 and data[i - 1] == 0xBB and c == 0x9E)  # 點
-        ):
-            begin = i - 2
-        else:
-            return 0
-    if invisible:
-        left = begin > a and (data[begin - 1] == 46 or _left_kind(data, a, begin, classes) > 0)
-        right = end < b and (data[end] == 46 or _right_kind(data, end, b, classes) > 0)
-        return HIDDEN if left and right else 0
-    while begin > a and (data[begin - 1] == 32 or data[begin - 1] == 40 or data[begin - 1] == 91):
-        begin -= 1
-    while end < b and (data[end] == 32 or data[end] == 41 or data[end] == 93):
-        end += 1
-    if _left_kind(data, a, begin, classes) == 0:
+@inline
+def _skip_spaces(data: U8, i: int, b: int) -> int:
+    while i < b and data[i] == 32:
+        i += 1
+    return i
+
+
+@inline
+def _invisible_length(data: U8, i: int, b: int) -> int:
+    """Bytes of an invisible character at byte i (zero width, direction marks, soft hyphen), 0 if there is none."""
+    if i + 2 < b and data[i] == 0xE2:
+        if data[i + 1] == 0x80:
+            last = data[i + 2]
+            return 3 if (last >= 0x8B and last <= 0x8F) or (last >= 0xAA and last <= 0xAE) else 0
+        return 3 if data[i + 1] == 0x81 and data[i + 2] >= 0xA0 and data[i + 2] <= 0xAF else 0
+    if i + 2 < b and data[i] == 0xEF:
+        return 3 if data[i + 1] == 0xBB and data[i + 2] == 0xBF else 0
+    return 2 if i + 1 < b and data[i] == 0xC2 and data[i + 1] == 0xAD else 0
+
+
+@inline
+def _sign_length(data: U8, i: int, b: int) -> int:
+    """Bytes of a sign at byte i that stands for a dot (。｡．点點·), 0 if there is none."""
+    if i + 1 < b and data[i] == 0xC2 and data[i + 1] == 0xB7:
+        return 2
+    if i + 2 >= b:
         return 0
-    right = _right_kind(data, end, b, classes)
+    c, d, e = data[i], data[i + 1], data[i + 2]
+    is_sign = (
+        (c == 0xE3 and d == 0x80 and e == 0x82)
+        or (c == 0xEF and d == 0xBD and e == 0xA1)
+        or (c == 0xEF and d == 0xBC and e == 0x8E)
+        or (c == 0xE7 and d == 0x82 and e == 0xB9)
+        or (c == 0xE9 and d == 0xBB and e == 0x9E)
+    )
+    return 3 if is_sign else 0
+
+
+@inline
+def _is_dot_word(data: U8, i: int, b: int) -> bool:
+    return bool(i + 2 < b and data[i] | 32 == 100 and data[i + 1] | 32 == 111 and data[i + 2] | 32 == 116)
+
+
+@inline
+def _behind_name(data: U8, a: int, b: int, end: int, classes: U8) -> int:
+    """PLAIN or HIDDEN if what stands behind a name that ends at byte `end` makes it look like a URL, else 0."""
+    left = _left_kind(data, a, end, classes)
+    c = data[end]
+    if c == 46 and end + 1 < b:
+        right = _right_kind(data, end + 1, b, classes)
+        if right:
+            return HIDDEN if left == 2 or right == 2 else PLAIN
+    if c == 58 and end + 2 < b and data[end + 1] == 47 and data[end + 2] == 47:
+        return PLAIN
+    if (c == 58 or (c == 0xEF and end + 2 < b and data[end + 1] == 0xBC and data[end + 2] == 0x9A)) and end + 3 < b:
+        i = end + 1 if c == 58 else end + 3  # : or ：
+        wide_slash = i + 2 < b and data[i] == 0xEF and data[i + 1] == 0xBC and data[i + 2] == 0x8F
+        return HIDDEN if wide_slash or (c != 58 and data[i] == 47) else 0
+    hop = _invisible_length(data, end, b)
+    if hop:
+        return HIDDEN if _right_kind(data, end + hop, b, classes) or (end + hop < b and data[end + hop] == 46) else 0
+    i = _skip_spaces(data, end, b)
+    if i >= b:
+        return 0
+    spaced = i > end
+    bracket = data[i] == 40 or data[i] == 91 or data[i] == 123  # ( [ {
+    if bracket:
+        i = _skip_spaces(data, i + 1, b)
+    hop = 0
+    faint = False  # a sign that honest English has too
+    if i < b and data[i] == 46:
+        hop, faint = 1, not bracket
+    elif i < b and (spaced or bracket) and _is_dot_word(data, i, b):
+        hop, faint = 3, not bracket
+    elif i < b:
+        hop = _sign_length(data, i, b)
+    if hop == 0:
+        return 0
+    i += hop
+    j = _skip_spaces(data, i, b)
+    if bracket:
+        if j >= b or not (data[j] == 41 or data[j] == 93 or data[j] == 125):
+            return 0
+        j = _skip_spaces(data, j + 1, b)
+    if hop == 3 and faint and j == i:
+        return 0  # a word that begins with "dot"
+    right = _right_kind(data, j, b, classes)
+    if hop == 1 and faint and _invisible_length(data, i, b):
+        return HIDDEN
     if right == 0 or right == 3:
         return 0  # a digit behind: 3点30, 8. 2
-    is_www = begin - 3 >= a and (data[begin - 1] | 32) == 119 and (data[begin - 2] | 32) == 119
-    if c < 0x80 and not is_www and not _is_sure_suffix(data, end, b):
-        return 0  # ". " and " dot " are ordinary English
+    if faint:
+        is_www = end - 2 >= a and data[end - 1] | 32 == 119 and data[end - 2] | 32 == 119
+        # w w w . c o m
+        lone = spaced and j > i and (end - 2 < a or data[end - 2] == 32) and j + 1 < b and data[j + 1] == 32
+        if not is_www and not lone and not _is_sure_suffix(data, j, b):
+            return 0
     return HIDDEN
 
 
-@njit(inline="always")
-def url_candidate(data, a, b, tables):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _before_sign(data: U8, a: int, b: int, i: int, classes: U8) -> int:
+    """As `_behind_name`, for a sign at byte i that may stand behind a name, perhaps after spaces and a bracket."""
+    while i > a and (data[i - 1] == 32 or data[i - 1] == 40 or data[i - 1] == 91 or data[i - 1] == 123):
+        i -= 1
+    return _behind_name(data, a, b, i, classes) if _left_kind(data, a, i, classes) else 0
+
+
+@inline
+def _has_sign(text: U8) -> bool:
+    """Whether any byte needs a closer look. Without branches, so that it compiles to vector instructions."""
+    found = np.uint8(0)
+    size = text.shape[0]
+    for i in range(size - 3):
+        c, d, e, f = text[i], text[i + 1], text[i + 2], text[i + 3]
+        found |= np.uint8((c == 46) | (c == 58))  # . :
+        after_ascii = (d == 0xC2) | (d == 0xE2) | (d == 0xEF)
+        after_ascii |= ((d == 0xE3) & (e == 0x80) & (f == 0x82)) | ((d == 0xE7) & (e == 0x82) & (f == 0xB9))  # 。点
+        after_ascii |= ((d == 0xE9) & (e == 0xBB) & (f == 0x9E)) | ((d | 32 == 100) & (e | 32 == 111) & (f | 32 == 116))
+        found |= np.uint8((c < 0x80) & after_ascii)
+        wide_letter = ((e == 0xBC) & ((f == 0x8E) | (f >= 0xA1))) | ((e == 0xBD) & (f <= 0x9A))
+        found |= np.uint8((d == 0xEF) & wide_letter)
+        found |= np.uint8(((d >= 0xC3) & (d < 0xE0)) | (d >= 0xF0) | ((d == 0xE2) & (e >= 0x91) & (e <= 0x93)))
+    for i in range(max(0, size - 3), size):
+        found |= np.uint8((text[i] == 46) | (text[i] == 58))
+    return found != 0 or (size > 0 and text[0] >= 0xC2)
+
+
+@inline
+def url_candidate(data: U8, a: int, b: int, tables: ScanTables) -> int:
     """PLAIN | HIDDEN if the UTF-8 text data[a:b] may hold a URL, 0 if it cannot.
 
-    tables: `TABLES`. Costs one table look-up a byte, and a closer look at dots, colons and what stands for them.
+    tables: `TABLES`. If anything looks like the dot of a host, goes from character to character and looks closer at
+    dots, colons and "dot", and where Latin letters or digits end and another script begins.
     """
+    if not _has_sign(data[a:b]):
+        return 0
+    classes = tables.classes
     flags = 0
-    for i in range(uint64(a), uint64(b)):
-        if tables.marks[data[i]]:
-            flags |= _closer_look(data, a, b, np.int64(i), tables.classes)
+    i = a
+    was_ascii = False
+    while i < b:
+        c = data[i]
+        if c < 0x80:
+            was_ascii = True
+            i += 1
+            if not classes[c] & _LOOK:
+                continue
+            d = data[i] if i < b else 32
+            if c == 46:
+                before = data[i - 2] if i - 2 >= a else 32
+                if classes[before] & _ALNUM:
+                    if classes[d] & _ALNUM:
+                        flags |= PLAIN
+                        continue
+                    if d == 32 and before | 32 != 119 and not (i + 1 < b and classes[data[i + 1]] & _SURE_FIRST):
+                        continue  # the end of a sentence
+            elif c | 32 == 100 and d | 32 != 111:
+                continue
+            flags |= _before_sign(data, a, b, i - 1, classes)
+            continue
+        if was_ascii and (c == 0xEF or _sign_length(data, i, b) or _invisible_length(data, i, b)):
+            flags |= _before_sign(data, a, b, i, classes)
+        was_ascii = False
+        i += 3 if c >= 0xE0 and c < 0xF0 else 2 if c < 0xE0 else 4
+        if c >= 0xE3 and c < 0xEF:
+            continue  # nearly all of Chinese
+        if i < b and _left_kind(data, a, i, classes):
+            was_ascii = True  # a fancy letter counts as one
+            flags |= _behind_name(data, a, b, i, classes)
     return flags
 
 
-@njit(inline="always")
-def _host_end(data, i, b, classes):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _host_end(data: U8, i: int, b: int, classes: U8) -> int:
     """End of the run of host characters that begins at byte i."""
     while i < b:
         kind = classes[data[i]]
@@ -263,19 +338,19 @@ def _host_end(data, i, b, classes):  # type: ignore[no-untyped-def]  # numba inf
     return i
 
 
-@njit(cache=True, nogil=True)
-def _may_be_host(data, a, b, next_byte, suffixes):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _may_be_host(data: U8, a: int, b: int, next_byte: int, known: U64) -> bool:
     """Whether some label but the first is a known top-level domain, or the run is four numbers before a path."""
     h = uint64(_FNV_OFFSET)
     dots = 0
     numeric = True
     for i in range(a, b + 1):
-        c = data[i] if i < b else uint8(46)
+        c = data[i] if i < b else 46
         if c == 46:
             if dots > 0 and h != uint64(_FNV_OFFSET):
                 slot = h & uint64(4095)
-                while suffixes[slot] != uint64(0):
-                    if suffixes[slot] == h:
+                while known[slot] != uint64(0):
+                    if known[slot] == h:
                         return True
                     slot = (slot + uint64(1)) & uint64(4095)
             dots += 1
@@ -291,8 +366,8 @@ def _may_be_host(data, a, b, next_byte, suffixes):  # type: ignore[no-untyped-de
     return numeric and dots == 4 and (next_byte == 47 or next_byte == 58)
 
 
-@njit(cache=True, nogil=True)
-def _scheme_start(data, a, end):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _scheme_start(data: U8, a: int, end: int) -> int:
     """Start of http, https, hxxp, hxxps or ftp that ends at `end`, or -1."""
     i = end - 1
     if i >= a and (data[i] | 32) == 115:
@@ -306,19 +381,15 @@ def _scheme_start(data, a, end):  # type: ignore[no-untyped-def]  # numba infers
     return -1
 
 
-@njit(cache=True, nogil=True)
-def _is_cut(data, a, b, start, end, classes):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _is_cut(data: U8, a: int, b: int, start: int, end: int, classes: U8) -> bool:
     """Whether a run with a dot in it has full-width, fancy or invisible characters right beside it."""
-    if _left_kind(data, a, start, classes) != 2 and _right_kind(data, end, b, classes) != 2:
-        if not (end + 2 < b and data[end] == 0xE2 and (data[end + 1] == 0x80 or data[end + 1] == 0x81)):
-            return False
-        if data[end + 1] == 0x80 and not (data[end + 2] >= 0x8B and data[end + 2] <= 0x8F):
-            return False
-    return np.any(data[start:end] == 46)
+    fancy = _left_kind(data, a, start, classes) == 2 or _right_kind(data, end, b, classes) == 2
+    return bool((fancy or _invisible_length(data, end, b) > 0) and np.any(data[start:end] == 46))
 
 
-@njit(cache=True, nogil=True)
-def _is_beside_chinese(data, a, b, start, stop):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _is_beside_chinese(data: U8, a: int, b: int, start: int, stop: int) -> bool:
     """Whether a character of a Chinese text, sign or letter, stands beside, perhaps behind one space."""
     left = start - 1
     if left > a and data[left] == 32:
@@ -327,8 +398,8 @@ def _is_beside_chinese(data, a, b, start, stop):  # type: ignore[no-untyped-def]
     return (left >= a and data[left] >= 0x80) or (right < b and data[right] >= 0xE3 and data[right] <= 0xEF)
 
 
-@njit(cache=True, nogil=True)
-def _scan(data, a, b, row, out, count, tables):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _scan(data: U8, a: int, b: int, row: int, out: I64, count: int, tables: ScanTables) -> int:
     """Runs of one row, appended to `out` from `count`; returns the new count, which may exceed the room."""
     classes = tables.classes
     i = a
@@ -384,9 +455,7 @@ def _scan(data, a, b, row, out, count, tables):  # type: ignore[no-untyped-def] 
                 evidence = RETRY
             while end > host_start and not classes[data[end - 1]] & _ALNUM and data[end - 1] < 0x80:
                 end -= 1
-            if evidence == 0 and not _may_be_host(
-                data, host_start, end, data[end] if end < b else uint8(0), tables.suffixes
-            ):
+            if evidence == 0 and not _may_be_host(data, host_start, end, data[end] if end < b else 0, tables.suffixes):
                 continue
         for k in range(counted, start):
             chars += data[k] & 0xC0 != 0x80
@@ -404,9 +473,22 @@ def _scan(data, a, b, row, out, count, tables):  # type: ignore[no-untyped-def] 
     return count
 
 
-@njit(cache=True, nogil=True)
-def _emit(data, a, b, row, start, host_start, end, evidence, chars, out, count, classes):  # type: ignore[no-untyped-def]
-    """Store one run if there is room, with its path; returns where the path ends."""  # numba infers the types
+@inline
+def _emit(
+    data: U8,
+    a: int,
+    b: int,
+    row: int,
+    start: int,
+    host_start: int,
+    end: int,
+    evidence: int,
+    chars: int,
+    out: I64,
+    count: int,
+    classes: U8,
+) -> int:
+    """Store one run if there is room, with its path; returns where the path ends."""
     while end > host_start and data[end - 1] == 46:
         end -= 1
     stop = end
@@ -438,8 +520,8 @@ def _emit(data, a, b, row, start, host_start, end, evidence, chars, out, count, 
     return stop
 
 
-@njit(cache=True, nogil=True)
-def scan_rows(data, offsets, rows, kinds, out, tables):  # type: ignore[no-untyped-def]  # numba infers the types
+@kernel
+def scan_rows(data: U8, offsets: I64, rows: I64, kinds: U8, out: I64, tables: ScanTables) -> int:
     """Runs of the given rows, in order; rows whose kind (`url_candidate`) has HIDDEN are left out.
 
     data: uint8, offsets: int32 or int64 of an Arrow string array; out: int64[K, COLUMNS]. Returns how many runs there
@@ -449,13 +531,13 @@ def scan_rows(data, offsets, rows, kinds, out, tables):  # type: ignore[no-untyp
     for k in range(rows.shape[0]):
         if kinds[k] & HIDDEN == 0:
             row = rows[k]
-            count = _scan(data, np.int64(offsets[row]), np.int64(offsets[row + 1]), row, out, count, tables)
+            count = _scan(data, int(offsets[row]), int(offsets[row + 1]), row, out, count, tables)
     return count
 
 
-@njit(cache=True, nogil=True)
-def candidate_kinds(data, offsets, rows, kinds, tables):  # type: ignore[no-untyped-def]  # numba infers the types
+@kernel
+def candidate_kinds(data: U8, offsets: I64, rows: I64, kinds: U8, tables: ScanTables) -> None:
     """`url_candidate` of each row, into uint8 `kinds`."""
     for k in range(rows.shape[0]):
         row = rows[k]
-        kinds[k] = url_candidate(data, np.int64(offsets[row]), np.int64(offsets[row + 1]), tables)
+        kinds[k] = url_candidate(data, int(offsets[row]), int(offsets[row + 1]), tables)

@@ -2,8 +2,8 @@
 
 `find` reads one text, `find_batch` the rows of a batch that the kernel's `url_scan.url_candidate` picked. Plainly
 written URLs are found by the compiled scanner on the bytes as they are. A row with a sign of hiding is first folded:
-full width and fancy letters to plain ones, invisible characters out, 。点 (dot) and spaced dots to dots, with a map back,
-so that the positions given are those of the original text. Then the same scanner runs, with stricter demands on a host.
+full width and fancy letters to plain ones, invisible characters out, 。点 (dot) and spaced dots to dots, with a map
+back, so that the positions given are those of the original text. Then the same scanner runs, with stricter demands.
 
 Not found, on purpose: e-mail addresses, names without a known suffix, numbers and versions, file names, and words
 joined by a forgotten space ("明天见.Bye", "ok.thanks", "see you.in"): see `url_hosts.host_in`.
@@ -87,7 +87,7 @@ def find_batch(
         kinds = np.empty(len(rows), np.uint8)
         url_scan.candidate_kinds(data, offsets, rows, kinds, url_scan.TABLES)
     runs, retry = _scan(data, offsets, rows, kinds)
-    found = _plain(memoryview(data), [run for run in runs if run[url_scan.ROW] not in retry] if retry else runs)
+    found = _plain(data.data, [run for run in runs if run[url_scan.ROW] not in retry] if retry else runs)
     hidden = {*rows[(kinds & url_scan.HIDDEN) != 0].tolist(), *retry}
     if hidden:
         for row in hidden:
@@ -145,9 +145,12 @@ def _plain(data: memoryview, runs: list[list[int]]) -> list[tuple[int, Url]]:
     return found
 
 
+_NOT_PLAIN = int(Evidence.HIDDEN | Evidence.USERINFO)
+
+
 def _flags(host: Host, evidence: int) -> UrlFlag:
     """A brand's own host is never held against a message, however it was written."""
-    if host.flags & UrlFlag.OFFICIAL or not evidence & (Evidence.HIDDEN | Evidence.USERINFO):
+    if not evidence & _NOT_PLAIN or host.flags & UrlFlag.OFFICIAL:
         return host.flags
     return host.flags | UrlFlag.HIDDEN
 

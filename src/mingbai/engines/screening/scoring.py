@@ -1,0 +1,235 @@
+"""Scoring one message in compiled code, on the arrays of `model`. `Model.reference_score` is its definition.
+
+The order of every float32 operation is the reference's and there is no fast-math, so both agree bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import float32, int64, uint32, uint64
+
+from mingbai.engines.screening.jit import inline
+from mingbai.engines.screening.model import INPUTS, LANE_BIAS, LANES, NO_FEATURE, OUTPUTS, LanguageModel
+from mingbai.engines.screening.reading import (
+    MAX_GRAMS,
+    MAX_LETTERS,
+    MAX_MARKS,
+    U16,
+    U32,
+    U64,
+    Tables,
+    chinese_grams,
+    is_chinese,
+    latin_grams,
+    mark_grams,
+    number_grams,
+    sound_out,
+)
+
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+
+STORED_HITS: Final = 64  # keyword hits of a message read in the first try; more are counted and read again
+MAX_FOREST_FEATURES: Final = 8192
+MAX_HIDDEN: Final = 64
+
+
+class Scratch(NamedTuple):
+    """Working memory of one thread."""
+
+    buf: U16
+    pos: U32
+    marks: U32
+    digits: U16
+    snd: U16
+    origin: U16
+    grams: U64
+    owner: U32
+    mins: U32
+    inputs: F32
+    hidden: F32
+    logits: F32
+    lanes: I64
+    features: F32
+    hits: I32
+    slots: U64
+    weights: F32
+
+
+@inline
+def new_scratch() -> Scratch:
+    return Scratch(
+        np.empty(MAX_LETTERS + 8, np.uint16),
+        np.empty(MAX_LETTERS + 8, np.uint32),
+        np.empty(MAX_MARKS + 8, np.uint32),
+        np.empty(MAX_LETTERS + 8, np.uint16),
+        np.empty(MAX_LETTERS + 8, np.uint16),
+        np.empty(MAX_LETTERS + 8, np.uint16),
+        np.empty(MAX_GRAMS + 64, np.uint64),
+        np.empty(MAX_GRAMS + 64, np.uint32),
+        np.empty(16, np.uint32),
+        np.empty(INPUTS, np.float32),
+        np.empty(MAX_HIDDEN, np.float32),
+        np.empty(OUTPUTS, np.float32),
+        np.empty(8, np.int64),
+        np.zeros(MAX_FOREST_FEATURES, np.float32),
+        np.empty((STORED_HITS, 3), np.int32),
+        np.empty(MAX_GRAMS + 64, np.uint64),
+        np.empty(MAX_LETTERS + 8, np.float32),
+    )
+
+
+@inline
+def sum_lanes(grams: U64, g: int, table: U64, shift: int, slots: U64, lanes: I64) -> int:
+    """Lane sums over g grams into lanes[0..6] (bias taken off). Keeps each gram's slot (0 = never seen) in `slots`.
+
+    Returns the number of matched grams. Four 16-bit sums share a uint64, so they are unloaded every 256 grams.
+    """
+    low = uint64(0x00FF00FF00FF00FF)
+    for lane in range(8):
+        lanes[lane] = 0
+    matched = uint64(0)
+    tag_shift = uint64(shift) - uint64(8)
+    k = uint64(0)
+    end = uint64(g)
+    while k < end:
+        stop = min(end, k + uint64(256))
+        even = uint64(0)
+        odd = uint64(0)
+        while k < stop:
+            h = grams[k]
+            e = table[h >> uint64(shift)]
+            hit = uint64((e >> uint64(56)) == ((h >> tag_shift) & uint64(0xFF)))
+            e &= uint64(0) - hit
+            slots[k] = e
+            even += e & low
+            odd += (e >> uint64(8)) & low
+            matched += hit
+            k += uint64(1)
+        for lane in range(4):
+            lanes[2 * lane] += int64((even >> uint64(16 * lane)) & uint64(0xFFFF))
+            lanes[2 * lane + 1] += int64((odd >> uint64(16 * lane)) & uint64(0xFFFF))
+    for lane in range(LANES):
+        lanes[lane] -= int64(matched) * LANE_BIAS
+    return int64(matched)
+
+
+@inline
+def run_head(
+    model: LanguageModel, lanes: I64, matched: int, g: int, n: int, m: int, hanzi: int, latin: int, s: Scratch
+) -> None:
+    """Lane sums and proportions -> s.inputs, s.logits. The order of every float32 operation is the reference's."""
+    one = float32(1.0)
+    shrink = one / np.sqrt(float32(matched + 1))
+    inputs = s.inputs
+    for lane in range(LANES):
+        inputs[lane] = float32(lanes[lane]) * model.lane_scale[lane] * shrink
+    letters = float32(n)
+    inputs[LANES] = np.sqrt(float32(min(n, 1024))) / float32(32.0)
+    inputs[LANES + 1] = float32(m) / (letters + one)
+    inputs[LANES + 2] = float32(hanzi) / (letters + one)
+    inputs[LANES + 3] = float32(latin) / (letters + one)
+    inputs[LANES + 4] = float32(matched) / float32(g + 1)
+    inputs[LANES + 5] = one / np.sqrt(letters + one)
+    width = model.hidden_bias.shape[0]
+    hidden = s.hidden
+    for j in range(width):
+        hidden[j] = model.hidden_bias[j]
+    for i in range(INPUTS):
+        x = inputs[i]
+        for j in range(width):
+            hidden[j] += x * model.hidden_weights[i, j]
+    logits = s.logits
+    for o in range(OUTPUTS):
+        logits[o] = model.output_bias[o] + model.skip[o] * inputs[0]
+    for j in range(width):
+        h = max(hidden[j], float32(0.0))
+        hidden[j] = h
+        for o in range(OUTPUTS):
+            logits[o] += h * model.output_weights[j, o]
+
+
+@inline
+def second_look(model: LanguageModel, g: int, s: Scratch) -> float:
+    """The forest's logit of a doubtful message."""
+    base = model.forest_grams
+    features = s.features
+    for k in range(base):
+        features[k] = float32(0.0)
+    shift = model.forest_shift
+    for k in range(uint64(g)):
+        h = s.grams[k]
+        key = model.forest_keys[h >> shift]
+        if (key >> uint32(16)) == uint32((h >> uint64(24)) & uint64(0xFFFF)) and (key & uint32(0xFFFF)) != uint32(
+            NO_FEATURE
+        ):
+            features[key & uint32(0xFFFF)] += float32(1.0)
+    for i in range(INPUTS):
+        features[base + i] = s.inputs[i]
+    features[base + INPUTS] = s.logits[0]
+    total = model.forest_bias
+    for tree in range(model.forest_roots.shape[0]):
+        node = int64(model.forest_roots[tree])
+        while node >= 0:
+            right = int64(features[model.forest_feature[node]] > model.forest_threshold[node])
+            node = int64(model.forest_child[node, right])
+        total = float32(total + model.forest_leaf[~node])
+    return float32(total)
+
+
+@inline
+def calibrate(model: LanguageModel, logit: float) -> float:
+    """`model.calibrated`, by bisection."""
+    x = model.calibration_logit
+    y = model.calibration_score
+    if logit <= x[0]:
+        return y[0]
+    last = x.shape[0] - 1
+    if logit > x[last]:
+        return y[last]
+    below = 0
+    above = last
+    while above - below > 1:
+        middle = (below + above) >> 1
+        if logit <= x[middle]:
+            above = middle
+        else:
+            below = middle
+    slope = float32((y[above] - y[below]) / (x[above] - x[below]))
+    return float32(y[below] + float32(float32(logit - x[below]) * slope))
+
+
+@inline
+def read_grams(n: int, m: int, d: int, hanzi: int, latin: int, tables: Tables, owned: bool, s: Scratch) -> int:
+    """Step 3 of reading: fills s.grams (and s.owner when owned), s.snd, s.mins. Returns the number of grams."""
+    for b in range(16):
+        s.mins[b] = uint32(0xFFFFFFFF)
+    if is_chinese(hanzi, latin):
+        ns = sound_out(s.buf, n, latin, tables.sounds, tables.pinyin, s.snd, s.origin)
+        g = chinese_grams(s.buf, n, s.snd, s.origin, ns, s.grams, s.owner, owned, s.mins)
+        g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, g)
+    else:
+        g = latin_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, s.mins)
+    return number_grams(s.buf, n, s.digits, d, s.grams, s.owner, owned, g)
+
+
+@inline
+def score(
+    model: LanguageModel, n: int, m: int, g: int, hanzi: int, latin: int, s: Scratch
+) -> tuple[float, float, int, bool]:
+    """(score, logit, category, the forest decided) of the message whose grams lie in s."""
+    matched = sum_lanes(s.grams, g, model.table, model.shift, s.slots, s.lanes)
+    run_head(model, s.lanes, matched, g, n, m, hanzi, latin, s)
+    logit = s.logits[0]
+    second = model.doubt_low < logit and logit < model.doubt_high
+    if second:
+        logit = min(max(second_look(model, g, s), model.doubt_low), model.doubt_high)
+    category = 0
+    for c in range(1, OUTPUTS - 1):
+        if s.logits[1 + c] > s.logits[1 + category]:
+            category = c
+    return calibrate(model, logit), logit, category, second
