@@ -40,7 +40,7 @@ def plain_column(values: Sequence[object], kind: pa.DataType) -> bytes:
         out += plain_column([item for v in lists for item in v], kind.value_type)  # type: ignore[attr-defined]  # a list
     elif pa.types.is_string(kind) or pa.types.is_binary(kind):
         raws = [b"" if v is None else v.encode() if isinstance(v, str) else v for v in values]
-        out += b"".join(struct.pack("<i", len(raw)) for raw in raws) + b"".join(raws)  # type: ignore[arg-type,misc]  # bytes
+        out += b"".join(struct.pack("<i", len(raw)) for raw in raws) + b"".join(raws)  # type: ignore[arg-type]  # bytes
     else:
         width = kind.bit_width // 8
         for value in values:
@@ -68,12 +68,12 @@ def columns(rows: int) -> st.SearchStrategy[pa.RecordBatch]:
     return st.fixed_dictionaries(parts).map(pa.record_batch)
 
 
-@given(st.integers(0, 20).flatmap(columns))
+@given(st.integers(0, 9).flatmap(columns))
 def test_digest_is_the_one_of_the_reference_page(batch: pa.RecordBatch) -> None:
     assert content_digest(batch) == plain_digest(batch)
 
 
-@given(st.integers(1, 20).flatmap(columns), st.data())
+@given(st.integers(1, 9).flatmap(columns), st.data())
 def test_a_slice_has_the_digest_of_its_rows(batch: pa.RecordBatch, draw: st.DataObject) -> None:
     start = draw.draw(st.integers(0, batch.num_rows))
     part = batch.slice(start, draw.draw(st.integers(0, batch.num_rows - start)))
@@ -97,7 +97,7 @@ def test_what_lies_under_a_null_does_not_count() -> None:
     assert content_digest(dirty) == content_digest(pa.record_batch(clean))
 
 
-@given(st.integers(1, 20).flatmap(columns))
+@given(st.integers(1, 9).flatmap(columns))
 def test_digest_survives_parquet(batch: pa.RecordBatch) -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches([batch]), sink)

@@ -144,7 +144,7 @@ def _body_length(metadata: bytes) -> int | None:
     return length if length >= 0 else None
 
 
-def frame_digest(header: bytes, frame: bytes | memoryview) -> bytes:
+def frame_digest(header: bytes, frame: bytes | bytearray | memoryview) -> bytes:
     """Digest of a commit's file bytes; `header` is the schema message for a segment's first commit, else empty."""
     digest = hashlib.sha256(header)
     digest.update(memoryview(frame)[:-LINK_BYTES])

@@ -102,12 +102,11 @@ def _list(encode_elements: _Encoder) -> _Encoder:
 
 def _struct(encoders: list[_Encoder]) -> _Encoder:
     def encode(array: pa.Array, out: list[Bytes]) -> None:
-        rows = len(array)
-        _validity(array, rows, out)
+        _validity(array, len(array), out)
         if array.null_count:
-            fields = array.flatten()
+            fields = array.flatten()  # nulls of the struct become nulls of its fields
         else:
-            fields = [array.field(place).slice(array.offset, rows) for place in range(len(encoders))]
+            fields = [array.field(place) for place in range(len(encoders))]
         for encode_field, field in zip(encoders, fields, strict=True):
             encode_field(field, out)
 
@@ -142,9 +141,9 @@ def _validity(array: pa.Array, rows: int, out: list[Bytes]) -> npt.NDArray[np.bo
     if nulls == rows:
         out.append(bytes((rows + 7) // 8))
         return np.zeros(rows, np.bool_)
-    bits = np.unpackbits(
-        np.frombuffer(array.buffers()[0], np.uint8), count=array.offset + rows, bitorder="little"
-    )[array.offset :]
+    bits = np.unpackbits(np.frombuffer(array.buffers()[0], np.uint8), count=array.offset + rows, bitorder="little")[
+        array.offset :
+    ]
     out.append(np.packbits(bits, bitorder="little").tobytes())
     return bits.view(np.bool_)
 

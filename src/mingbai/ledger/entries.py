@@ -39,6 +39,10 @@ class Kind(StrEnum):
     KEY_REPLACED = "key.replaced"  # a new signing key without the old one: the keys were lost
 
 
+# Only the ledger writes these: a start and `verify` act upon what they say.
+RESERVED = frozenset(set(Kind) - {Kind.SMS_SCREENED, Kind.HEAD_EXPORTED})
+
+
 class VaultClass(IntEnum):
     """What is kept together, under one key a day, and deleted together. Values are stored."""
 
@@ -154,7 +158,9 @@ def decision_rows(batch: pa.RecordBatch, keys: Pseudonymiser, now: datetime) -> 
     private = pa.RecordBatch.from_arrays([given[name] for name in PRIVATE.names], schema=PRIVATE)
     kind = given["kind"]
     if kind.null_count:
-        given["kind"] = kind.fill_null(Kind.SMS_SCREENED) if kind.null_count < rows else _repeat(Kind.SMS_SCREENED, rows)
+        given["kind"] = (
+            kind.fill_null(Kind.SMS_SCREENED) if kind.null_count < rows else _repeat(Kind.SMS_SCREENED, rows)
+        )
     given["sender"] = keys.number_hashes(given["sender"])
     given["receiver"] = keys.number_hashes(given["receiver"])
     given["epoch"] = _numbers(np.full(rows, keys.epoch, np.uint16), pa.uint16())

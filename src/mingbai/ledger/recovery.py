@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mingbai.ledger.anchors import Head
-from mingbai.ledger.chain import Link
+from mingbai.ledger.chain import Link, genesis
 from mingbai.ledger.entries import Kind
 from mingbai.ledger.errors import LedgerDamaged
 from mingbai.ledger.files import FileOps, make_dirs, write_new
@@ -160,16 +160,26 @@ def _extend(path: Path, end: _End | None, commit: OpenCommit) -> _End:
         end.tail = Tail.after(tail, link, size, rolls=False, head=None)
         if not any(mark in commit.frame.data for mark in _TELLING):
             return end
-    for kind, data in control_entries(commit.batch()):
-        if kind == Kind.HEAD_SIGNED:
-            end.tail = replace(end.tail, head=Head.from_document(data).sha256, head_us=link.at_us)
-        elif kind == Kind.SEGMENT_OPENED:
-            head = data.get("previous_head")
-            end.tail = replace(end.tail, head=bytes.fromhex(head) if isinstance(head, str) else None)
-            end.public_key = bytes.fromhex(str(data["public_key"]))
-        elif "new_public_key" in data:
-            end.public_key = bytes.fromhex(str(data["new_public_key"]))
+    try:
+        for kind, data in control_entries(commit.batch()):
+            _note(end, kind, data, link, path)
+    except (ValueError, KeyError) as error:  # the bytes are whole, so somebody else wrote them
+        what = f"an entry of the ledger's own makes no sense: {error}"
+        raise LedgerDamaged(path=str(path), offset=commit.frame.offset, what=what) from error
     return end
+
+
+def _note(end: _End, kind: str, data: dict[str, object], link: Link, path: Path) -> None:
+    if kind == Kind.HEAD_SIGNED:
+        end.tail = replace(end.tail, head=Head.from_document(data).sha256, head_us=link.at_us)
+    elif kind == Kind.SEGMENT_OPENED:
+        before, head = data["previous_chain"], data["previous_head"]
+        if not link.follows(genesis(path.parent.parent.name) if before is None else bytes.fromhex(str(before))):
+            raise LedgerDamaged(path=str(path), offset=0, what="the first commit does not follow what it names")
+        end.tail = replace(end.tail, head=None if head is None else bytes.fromhex(str(head)))
+        end.public_key = bytes.fromhex(str(data["public_key"]))
+    elif kind in (Kind.KEY_ROTATED, Kind.KEY_REPLACED) and "new_public_key" in data:
+        end.public_key = bytes.fromhex(str(data["new_public_key"]))
 
 
 def _is_sealed(segment: Segment, later: list[Segment]) -> bool:

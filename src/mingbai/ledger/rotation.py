@@ -52,7 +52,7 @@ def rotate_master_key(data_dir: Path, keys: KeyStore, *, now: datetime, ops: Fil
                     done += 1
                 else:
                     unreadable += 1
-            ledger.record_event(Kind.KEY_ROTATED, {"what": "master", "id": keys.ring.master[-1].id.hex()}, now=now)
+            ledger.record_own(Kind.KEY_ROTATED, {"what": "master", "id": keys.ring.master[-1].id.hex()}, now=now)
         keys.replace_ring(with_only_current_master(keys.ring))
     return Rewrapped(done, unreadable)
 
@@ -68,7 +68,7 @@ def rotate_pseudonym_key(data_dir: Path, keys: KeyStore, *, now: datetime, forge
         epoch = keys.epoch + 1
         for ledger in ledgers:
             data = {"what": "pseudonym", "epoch": epoch, "forgot_old": forget_old}
-            ledger.record_event(Kind.KEY_ROTATED, data, now=now)
+            ledger.record_own(Kind.KEY_ROTATED, data, now=now)
         keys.replace_ring(with_new_epoch(keys.ring, forget_old=forget_old))
     return epoch
 
@@ -83,7 +83,7 @@ def rotate_signing_key(data_dir: Path, keys: KeyStore, *, now: datetime) -> byte
         ledgers = _open_all(open_ledgers, data_dir, keys, now)
         change = key_change(keys, keys.with_ring(ring))
         for ledger in ledgers:
-            ledger.record_event(Kind.KEY_ROTATED, change, now=now)
+            ledger.record_own(Kind.KEY_ROTATED, change, now=now)
         keys.replace_ring(ring)
     return keys.public_key
 

@@ -29,6 +29,7 @@ from mingbai.ledger.vault import Blob, DataKeys, day_name, day_number, parse_day
 
 log = logging.getLogger(__name__)
 
+_WRITE_BYTES = 1 << 20  # pyarrow writes page by page
 ROW_GROUP_ROWS = 65_536  # DuckDB reads row groups of 100,000 or so in parallel; Spark plans tasks by them
 
 # Columns whose values repeat are stored as a dictionary, the two that ascend as differences; both are plain Parquet.
@@ -215,23 +216,32 @@ class _HashedFile:
         self._path = path
         self._temporary = path.with_name(path.name + ".tmp")
         self._hash = hashlib.sha256()
-        self._size = 0
-        self.keys: dict[str, None] = {}
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._written = 0
+        self.keys: dict[str, None] = {}  # ids of data keys, in order of appearance
         make_dirs(ops, path.parent)
         self._fd: int | None = ops.create(self._temporary)
 
     def write(self, data: bytes) -> int:
-        assert self._fd is not None
-        self._ops.write_at(self._fd, self._size, [data])
         self._hash.update(data)
-        self._size += len(data)
+        self._held.append(data)
+        self._held_bytes += len(data)
+        if self._held_bytes >= _WRITE_BYTES:
+            self._write_held()
         return len(data)
 
+    def _write_held(self) -> None:
+        assert self._fd is not None
+        self._ops.write_at(self._fd, self._written, [b"".join(self._held)])
+        self._written += self._held_bytes
+        self._held, self._held_bytes = [], 0
+
     def tell(self) -> int:
-        return self._size
+        return self._written + self._held_bytes
 
     def flush(self) -> None:
-        """Nothing is held back here; `finish` syncs."""
+        """`finish` writes and syncs."""
 
     def close(self) -> None:
         """pyarrow closes what it writes to; the file ends with `finish` or `abandon`."""
@@ -242,6 +252,7 @@ class _HashedFile:
 
     def finish(self) -> None:
         assert self._fd is not None
+        self._write_held()
         self._ops.sync(self._fd)
         self._ops.close(self._fd)
         self._fd = None
@@ -255,4 +266,4 @@ class _HashedFile:
         self._temporary.unlink(missing_ok=True)
 
     def result(self) -> SealedFile:
-        return SealedFile(self._hash.hexdigest(), self._size, tuple(self.keys))
+        return SealedFile(self._hash.hexdigest(), self._written, tuple(self.keys))

@@ -26,10 +26,12 @@ from typing import Self
 import pyarrow as pa
 
 from mingbai.kernel.clock import from_micros, to_micros
+from mingbai.kernel.errors import BadValue
 from mingbai.ledger.anchors import Head, sign_head
 from mingbai.ledger.chain import genesis
 from mingbai.ledger.entries import (
     ENTRY,
+    RESERVED,
     US_PER_DAY,
     EntryIds,
     Kind,
@@ -175,10 +177,10 @@ class Ledger:
                 with self._commit_lock:
                     self._commit([], to_micros(now))  # a stream is provable from the moment that it exists
             if found.cut is not None:
-                self.record_event(Kind.TAIL_CUT, found.cut, now=now)
+                self.record_own(Kind.TAIL_CUT, found.cut, now=now)
             if old is not None and old != new:
                 data = {"old_public_key": old.hex(), "new_public_key": new.hex()}
-                self.record_event(Kind.KEY_REPLACED, data, now=now)
+                self.record_own(Kind.KEY_REPLACED, data, now=now)
         except OSError as error:
             self._writer_lock.release()
             raise self._cannot_write(error) from error
@@ -223,7 +225,16 @@ class Ledger:
 
     def record_event(self, kind: str, data: Mapping[str, object], *, now: datetime) -> Receipt:
         """Append one entry without traffic: `kind` and JSON data. No personal data belongs into it: it is neither
-        encrypted nor ever deleted."""
+        encrypted nor ever deleted.
+
+        Raises BadValue for a kind that only the ledger writes, and for data that is no JSON; else as `record`.
+        """
+        if kind in RESERVED:
+            raise BadValue(field="kind", value=kind, expected="a kind that the ledger does not keep for itself")
+        return self.record_own(kind, data, now=now)
+
+    def record_own(self, kind: str, data: Mapping[str, object], *, now: datetime) -> Receipt:
+        """`record_event` for the ledger's own kinds; for this room only."""
         return self._submit(control_row(kind, data, to_micros(now)))
 
     def sign_head(self, *, now: datetime) -> Head:
@@ -512,7 +523,7 @@ class Ledger:
                 return []
             expired = [Expired(day_name(day), kind) for day, kind in due]
             listed = [{"day": item.day, "class": item.kind.label} for item in expired]
-            self.record_event(Kind.VAULT_EXPIRED, {"keys": listed}, now=now)
+            self.record_own(Kind.VAULT_EXPIRED, {"keys": listed}, now=now)
             try:
                 for day, kind in due:
                     with self._commit_lock:

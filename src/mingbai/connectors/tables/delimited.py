@@ -75,6 +75,8 @@ class DelimitedFile:
         for records in records_of([utf8], self._dialect, width):
             if records.status[0] not in (Status.GOOD, Status.FIELD_COUNT):
                 raise input_unreadable(self.path, f"the header line has a fault: {CAUSES[Status(records.status[0])]}")
+            if records.end[0] == len(utf8) and len(head) == 2 * WINDOW:
+                raise input_unreadable(self.path, f"the header line is longer than {2 * WINDOW} bytes")
             try:
                 names = [records.column(field, np.zeros(1, np.int64))[0].as_py() for field in range(records.fields[0])]
             except UnicodeDecodeError:

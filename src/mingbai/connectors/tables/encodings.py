@@ -62,10 +62,10 @@ _EVERYDAY_SHARE = 0.9
 _NUL_SHARE_IF_UTF8, _LINE_END_SHARE_IF_UTF8 = 0.35, 0.9
 # One Chinese character in 256 has the byte of a line feed: three of them to a line end in lines of 768 characters.
 _LINE_END_SHARE = 0.25
-# A character of GB18030 outside ASCII, and those that everyday text is made of: rows 1 to 3 and 16 to 55. Four bytes are
-# so particular a form that they count too.
+# A character of GB18030 outside ASCII, and those that everyday text is made of: rows 1 to 3, 8 and 16 to 55. Four
+# bytes are so particular a form that they count too.
 _GB_CHARACTER = re.compile(rb"[\x81-\xfe](?:[\x30-\x39][\x81-\xfe][\x30-\x39]|[\x40-\x7e\x80-\xfe])")
-_GB_EVERYDAY = re.compile(rb"[\xa1-\xa3\xb0-\xd7][\xa1-\xfe]|....", re.DOTALL)
+_GB_EVERYDAY = re.compile(rb"[\xa1-\xa3\xa8\xb0-\xd7][\xa1-\xfe]|....", re.DOTALL)
 _ENOUGH_VOTES = 16
 _LARGEST_WINDOW = 16 * WINDOW
 

@@ -48,7 +48,8 @@ def missing_column(path: str, column: str, option: str, found: Sequence[str]) ->
     lowered = {name.lower().strip(): name for name in found}
     close = difflib.get_close_matches(column.lower(), lowered, n=1, cutoff=0.5)
     hint = f" Did you mean {lowered[close[0]]!r}?" if close else ""
-    shown = ", ".join(repr(name) for name in found[:20]) + (", …" if len(found) > 20 else "")
+    shown = ", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in found[:20])
+    shown += ", …" if len(found) > 20 else ""
     return MissingColumn(path=path, column=column, option=option, found=shown or "none", hint=hint)
 
 

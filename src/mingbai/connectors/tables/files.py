@@ -21,6 +21,8 @@ from typing import BinaryIO
 from mingbai.connectors.tables.errors import input_unreadable, output_cannot_write
 from mingbai.connectors.tables.formats import STANDARD_STREAM
 
+_PIECE_BYTES = 64 * 1024
+
 
 class InputTorn(Exception):
     """A compressed input ends early or is damaged; what came before was delivered."""
@@ -53,8 +55,11 @@ class InputFile:
         """The first `size` bytes, fewer at the end. `read` delivers them too.
 
         A regular file is closed again, so that thousands of inputs can be looked at before the first is read.
+        Raises InputUnreadable also if the file is damaged from its start.
         """
         head = self._read_fully(size)
+        if not head and self._torn is not None:
+            raise input_unreadable(self.path, self._torn)
         if self.size is None:
             self._head = head
         else:
@@ -89,7 +94,13 @@ class InputFile:
         missing = size
         while missing > 0 and self._torn is None:
             try:
-                piece = self._opened().read(missing)
+                stream = self._opened()
+                if isinstance(stream, gzip.GzipFile):
+                    # At a damaged place all that this call would have given is lost: little, and of what read gathers
+                    # all.
+                    piece = stream.read1(min(missing, _PIECE_BYTES))
+                else:
+                    piece = stream.read(missing)
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 self._torn = str(error)
                 break

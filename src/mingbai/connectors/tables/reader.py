@@ -140,7 +140,8 @@ class MessageReader(Iterator[InputBatch]):
             asked = message["time"]
             message["time"], bad = times_of(asked, self._zone)
             for at in bad.tolist():
-                detail = f"{str(asked[at].as_py())[:40]!r} is no time, expected {EXPECTED}"
+                shown = as_strings(asked.slice(at, 1))[0].as_py()[:40]
+                detail = f"{shown!r} is no time, expected {EXPECTED}"
                 name = self._wanted[self._files.index(file)].message["time"]
                 faults.append(Fault(int(good[at]), int(block.lines[at]), name, Cause.BAD_TIME, detail, block.raw(at)))
             if len(bad):

@@ -24,11 +24,18 @@ DEFAULT_ZONE = "Asia/Shanghai"
 TIMESTAMP = pa.timestamp("us", "UTC")
 EXPECTED = "ISO 8601, YYYY-MM-DD hh:mm:ss, YYYYMMDDhhmmss or Unix time in s, ms or us"
 
+# Arrow knows changes of summer time only as far as the zone files list them one by one, to 2037; Python by their rule
+# too.
+_ARROW_FROM, _ARROW_UNTIL = datetime(1970, 1, 1), datetime(2037, 1, 1)  # noqa: DTZ001 local times
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST = pa.scalar(datetime.min.replace(tzinfo=UTC), TIMESTAMP)
+_LAST = pa.scalar(datetime.max.replace(tzinfo=UTC), TIMESTAMP)
 _MICROSECOND = timedelta(microseconds=1)
 _UNIX = re.compile(r"-?(?:\d{9,11}(?:\.\d{1,9})?|\d{12,13}|\d{15,16})", re.ASCII)
 _UNIX_SCALE = {10: 1_000_000, 13: 1000, 16: 1}  # microseconds by number of digits
 _COMPACT = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d))?", re.ASCII)
+_ISO = re.compile(r"\d{4}-\d\d-\d\d(?:[ T][\d:.,Z+-]+)?", re.ASCII)
 _SLASHED = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(.*)", re.ASCII)
 
 
@@ -65,9 +72,7 @@ def parse_time(value: str, zone: ZoneInfo) -> datetime | None:
         return _utc(moment, zone)
     if slashed:
         value = f"{slashed[1]}-{int(slashed[2]):02d}-{int(slashed[3]):02d}{slashed[4]}"
-    if (
-        len(value) < 10 or value[4] != "-"
-    ):  # week dates and the like: written by nobody, and read differently by different programs
+    if not _ISO.fullmatch(value):  # what else fromisoformat takes (week dates, any separator) nobody writes on purpose
         return None
     try:
         return _utc(datetime.fromisoformat(value), zone)
@@ -85,14 +90,7 @@ def times_of(values: pa.Array, zone: ZoneInfo) -> tuple[pa.Array, NDArray[np.int
     if pa.types.is_date(values.type):
         return _from_timestamps(values.cast(pa.timestamp("ms")), zone)
     if pa.types.is_floating(values.type):
-        # An integral float is a whole number that a missing neighbour made a float (pandas).
-        values = pa.array(
-            [
-                None if v is None else (str(int(v)) if v == v and abs(v) < 1e18 and v == int(v) else repr(v))
-                for v in values.to_pylist()
-            ],
-            pa.string(),
-        )
+        values = pa.array([_digits(value) for value in values.to_pylist()], pa.string())
     if not pa.types.is_string(values.type):
         values = values.cast(pa.string())
     values = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
@@ -103,8 +101,7 @@ def times_of(values: pa.Array, zone: ZoneInfo) -> tuple[pa.Array, NDArray[np.int
     moments = [parse_time(value, zone) for value in distinct.dictionary.to_pylist()]
     micros = pa.array([None if moment is None else (moment - _EPOCH) // _MICROSECOND for moment in moments], pa.int64())
     times = micros.take(distinct.indices).cast(TIMESTAMP)
-    failed = pc.and_(pc.is_valid(values), pc.is_null(times))
-    return times, np.flatnonzero(failed.to_numpy(zero_copy_only=False)).astype(np.int64)
+    return times, _failed(values, times)
 
 
 def _at_once(values: pa.Array, zone: ZoneInfo) -> pa.Array | None:
@@ -137,10 +134,30 @@ def _all(values: pa.Array, pattern: str) -> bool:
 def _utc_of_local(local: pa.Array, zone: ZoneInfo) -> pa.Array:
     """Timestamps without a zone, which are local times of `zone`, as UTC, by the rule at the head of this module."""
     try:
-        return pc.assume_timezone(local, zone.key, ambiguous="earliest", nonexistent="raise").cast(TIMESTAMP)
-    except pa.ArrowInvalid:  # an hour that the clock skipped, or a zone that only Python knows
-        moments = [None if moment is None else _utc(moment, zone) for moment in local.to_pylist()]
-        return pa.array(moments, TIMESTAMP)
+        limits = pc.min_max(local)
+        first, last = limits["min"].as_py(), limits["max"].as_py()
+        if first is None:
+            return local.cast(TIMESTAMP)
+        if first >= _ARROW_FROM and last < _ARROW_UNTIL:
+            return pc.assume_timezone(local, zone.key, ambiguous="earliest", nonexistent="raise").cast(TIMESTAMP)
+    except (pa.ArrowInvalid, ValueError, OverflowError):
+        pass  # an hour that the clock skipped, a year that Python's calendar has not, a zone that only Python knows
+    return pa.array([_utc_or_none(moment, zone) for moment in local], TIMESTAMP)
+
+
+def _utc_or_none(moment: pa.Scalar, zone: ZoneInfo) -> datetime | None:
+    try:
+        local = moment.as_py()
+    except (ValueError, OverflowError):
+        return None
+    return None if local is None else _utc(local, zone)
+
+
+def _digits(number: float | None) -> str | None:
+    """A float as the digits that were meant; NaN is what pandas makes of a missing number."""
+    if number is None or number != number:
+        return None
+    return str(int(number)) if abs(number) < 2**53 and number == int(number) else repr(number)
 
 
 def _utc(moment: datetime, zone: ZoneInfo) -> datetime | None:
@@ -151,8 +168,27 @@ def _utc(moment: datetime, zone: ZoneInfo) -> datetime | None:
 
 
 def _from_timestamps(values: pa.Array, zone: ZoneInfo) -> tuple[pa.Array, NDArray[np.int64]]:
-    micros = values.cast(pa.timestamp("us", values.type.tz), safe=False)
-    none = np.empty(0, np.int64)
-    if values.type.tz is not None:
-        return micros.cast(TIMESTAMP), none
-    return _utc_of_local(micros, zone), none
+    target = pa.timestamp("us", values.type.tz)
+    try:
+        micros = values.cast(options=pc.CastOptions(target_type=target, allow_time_truncate=True))
+    except pa.ArrowInvalid:  # a number that is no moment in microseconds
+        micros = pa.array([_or_none(value, target) for value in values], target)
+    if values.type.tz is None:
+        times = _utc_of_local(micros, zone)
+    else:
+        is_in_calendar = pc.and_(pc.greater_equal(micros, _FIRST), pc.less_equal(micros, _LAST))
+        times = pc.if_else(is_in_calendar, micros.cast(TIMESTAMP), pa.scalar(None, TIMESTAMP))
+    return times, _failed(values, times)
+
+
+def _or_none(value: pa.Scalar, target: pa.DataType) -> pa.Scalar | None:
+    try:
+        return value.cast(target)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _failed(values: pa.Array, times: pa.Array) -> NDArray[np.int64]:
+    """Where there was a value and is no time."""
+    failed = pc.and_(pc.is_valid(values), pc.is_null(times))
+    return np.flatnonzero(failed.to_numpy(zero_copy_only=False)).astype(np.int64)

@@ -7,8 +7,19 @@ from collections.abc import Mapping
 from mingbai.engines.scenarios.catalog import Scenario, scenarios
 from mingbai.engines.scenarios.evasion import CHINESE_KINDS, ENGLISH_KINDS, ODD_STYLES, odd_style, perturb
 from mingbai.engines.scenarios.generate import generate
+from mingbai.engines.scenarios.traffic import traffic
 
-__all__ = ["CHINESE_KINDS", "ENGLISH_KINDS", "ODD_STYLES", "SCENARIOS", "Scenario", "generate", "odd_style", "perturb"]
+__all__ = [
+    "CHINESE_KINDS",
+    "ENGLISH_KINDS",
+    "ODD_STYLES",
+    "SCENARIOS",
+    "Scenario",
+    "generate",
+    "odd_style",
+    "perturb",
+    "traffic",
+]
 
 SCENARIOS: Mapping[str, Scenario]
 

@@ -22,7 +22,7 @@ _ID = re.compile(r"[a-z_]+(\.[a-z0-9_]+)+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One kind of message. `write` gives its bare text, `sign` the name it is signed with (None: it has no signature)."""
+    """One kind of message. `write` gives its bare text, `sign` its signature (None: it never has one)."""
 
     id: str
     category: Category

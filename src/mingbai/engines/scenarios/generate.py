@@ -3,7 +3,7 @@
 Lures and their honest look-alikes pass through the same styles with the same odds, so that a model cannot tell them
 apart by brackets, punctuation or the shape of a number, but has to read what they say.
 
-Numbers in the texts belong to nobody: see `docs` in `data/zh/_shared.txt` and `data/en/_shared.txt` for the ranges.
+Numbers in the texts belong to nobody: the heads of `data/zh/_shared.txt` and `data/en/_shared.txt` give the ranges.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from mingbai.kernel.errors import BadValue
 
 # How often a message of each `@signed` degree carries its signature.
 _SIGNED_SHARE = {"never": 0.0, "seldom": 0.25, "often": 0.75, "always": 0.97}
-# Lures and adverts are about as many as honest messages in training, so that neither is starved of wordings.
 SCHEMA = pa.schema(
     [
         pa.field("text", pa.string(), nullable=False),
@@ -58,7 +57,7 @@ def generate(
 
 
 def select(*, language: str | None = None, families: Collection[str] | None = None) -> Sequence[Scenario]:
-    """Scenarios of a language (None: both) whose id is, or lies under, one of `families` (None: all). Raises BadValue."""
+    """Scenarios of a language (None: both) whose id is or lies under one of `families` (None: all). Raises BadValue."""
     if language is not None and language not in LANGUAGES:
         raise BadValue(field="language", value=language, expected="one of " + ", ".join(LANGUAGES))
     chosen = [scenario for scenario in scenarios().values() if language in (None, scenario.language)]
@@ -74,12 +73,17 @@ def _is_under(scenario_id: str, family: str) -> bool:
     return scenario_id == family or scenario_id.startswith(family + ".")
 
 
-def write_message(scenario: Scenario, rng: random.Random) -> tuple[str, str]:
-    """One message of a scenario in a style of its language, and the name it is signed with ("" without signature)."""
-    draw = Draw(rng)
-    text = scenario.write(draw)
+def write_message(scenario: Scenario, rng: random.Random, values: random.Random | None = None) -> tuple[str, str]:
+    """One message of a scenario in a style of its language, and the name it is signed with ("" without signature).
+
+    With `values`, numbers, names and links come from there and everything else from `rng`: the same `rng` state gives
+    the messages of one campaign.
+    """
     restyle = chinese_style if scenario.language == "zh" else english_style
-    text = restyle(text, rng)
+    text = ""
+    while not text:  # a greeting of nothing but optional parts can come out empty
+        draw = Draw(rng, values)
+        text = restyle(scenario.write(draw), rng)
     if scenario.sign is None or rng.random() >= _SIGNED_SHARE[scenario.signed]:
         return text, ""
     signature = scenario.sign(draw)

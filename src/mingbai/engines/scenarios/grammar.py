@@ -1,8 +1,8 @@
 """The grammar that scenarios are written in: one readable text file per family, many wordings per line.
 
 A file holds slots and scenarios. What stands before the first `@scenario` belongs to the whole file; what follows
-belongs to that scenario and overrides the file's slots, which override those of `_shared.txt` in the same folder.
-A slot is looked up when it is used, so a shared skeleton such as `{greeting}{matter}{action}` takes the scenario's words.
+belongs to that scenario and overrides the file's slots, which override those of `_shared.txt` in the same folder. A slot
+is looked up when it is used, so a shared skeleton such as `{greeting}{matter}{action}` takes the scenario's words.
 
     # a comment
     @scenario fraud.toll
@@ -15,10 +15,12 @@ A slot is looked up when it is used, so a shared skeleton such as `{greeting}{ma
     text:
       {greeting}, you owe {2-9}.{#2} to {road.name}. Pay at {road.site}
 
-`[a|b|]` takes one of its parts, `[a]?` takes it two times in three, `<a|b>` takes all in any order, `{slot}` and `{slot.field}`
-expand a slot, `{10-99}` and `{1.0-9.9}` a number of the range, `{#4}` four digits, `{@5}` five small letters or digits,
-`{^2}` two capitals. `name!:` keeps its first expansion for the rest of the message. A line of a slot is one alternative
-(or several, split by `|`); a backslash takes the next character as it is; `\n` is a new line, `\_` a space.
+`[a|b|]` takes one of its parts, `[a]?` takes it two times in three, `<a|b>` takes all in any order, `{slot}` and
+`{slot.field}` expand a slot, `{10-99}` and `{1.0-9.9}` a number of the range, `{#4}` four digits, `{@5}` five small
+letters or digits, `{^2}` two capitals. `name!:` keeps its first expansion for the rest of the message; `name~:` is what
+a sender changes from message to message of one campaign (names, links), as he does numbers. A line of a slot is one
+alternative (or several, split by `|`); a backslash takes the next character as it is; backslash and n is a new line,
+backslash and underscore a space.
 
 Nothing here draws at random by itself: the caller hands in a `Draw`. Bad grammar is refused with file and line.
 """
@@ -36,7 +38,7 @@ SENDERS = ("service", "person", "spoofed", "any")
 SIGNED = ("never", "seldom", "often", "always")
 _DIRECTIVES = {"@scenario", "@about", "@sender", "@signed", "@weight"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
-_DEFINITION = re.compile(r"([a-z][a-z0-9_]*)(!|\(([a-z0-9_, ]+)\))?:(?:\s+(.*))?\Z")
+_DEFINITION = re.compile(r"([a-z][a-z0-9_]*)(!|~|\(([a-z0-9_, ]+)\))?:(?:\s+(.*))?\Z")
 _NUMBER = re.compile(r"(\d+(?:\.(\d+))?)-(\d+(?:\.\d+)?)\Z")
 _RANDOM = re.compile(r"([#@^])(\d{1,2})\Z")
 _DIGITS = "0123456789"
@@ -54,12 +56,17 @@ class BadGrammar(MingbaiError):
 
 
 class Draw:
-    """The randomness and the memory of one message: `random` gives 0 <= x < 1, `memo` keeps records and `!` slots."""
+    """The randomness and the memory of one message: `memo` keeps records and `!` slots.
 
-    __slots__ = ("memo", "random")
+    `random` (0 <= x < 1) chooses the wording, `values` the numbers, letters and `~` slots. Two generators make a
+    campaign: the same wording again and again with other values.
+    """
 
-    def __init__(self, rng: random.Random) -> None:
-        self.random = rng.random
+    __slots__ = ("memo", "random", "values")
+
+    def __init__(self, wording: random.Random, values: random.Random | None = None) -> None:
+        self.random = wording.random
+        self.values = (values or wording).random
         self.memo: dict[str, str | tuple[str, ...]] = {}
 
 
@@ -85,6 +92,7 @@ class SlotDefinition:
     name: str
     place: Line
     is_kept: bool
+    is_varied: bool
     fields: tuple[str, ...]
     lines: list[Line]
 
@@ -175,7 +183,7 @@ def _read_definition(line: Line, section: Section) -> SlotDefinition:
     names = tuple(part.strip() for part in fields.split(",")) if fields else ()
     if fields and not all(_NAME.match(part) for part in names):
         raise line.bad(f"fields {fields!r}", "names such as (name, site)")
-    slot = SlotDefinition(name, line, mark == "!", names, [])
+    slot = SlotDefinition(name, line, mark == "!", mark == "~", names, [])
     if rest:
         slot.lines.append(Line(rest.strip(), line.file, line.number))
     section.slots[name] = slot
@@ -217,6 +225,8 @@ class Scope:
     def _plain(self, definition: SlotDefinition) -> Writer:
         options = [option for line in definition.lines for option in _Parser(line, self).alternatives()]
         choose = _choice(options)
+        if definition.is_varied:
+            return _varied(choose)
         if not definition.is_kept:
             return choose
         key = definition.name
@@ -281,17 +291,27 @@ def _shuffle(parts: list[Writer]) -> Writer:
     return shuffled
 
 
+def _varied(part: Writer) -> Writer:
+    def varied(draw: Draw) -> str:
+        wording, draw.random = draw.random, draw.values
+        text = part(draw)
+        draw.random = wording
+        return text
+
+    return varied
+
+
 def _number(low: str, decimals: str | None, high: str) -> Writer:
     if decimals is None:
         first, span = int(low), int(high) - int(low) + 1
-        return lambda draw: str(first + int(draw.random() * span))
+        return lambda draw: str(first + int(draw.values() * span))
     places = len(decimals)
-    return lambda draw: f"{float(low) + draw.random() * (float(high) - float(low)):.{places}f}"
+    return lambda draw: f"{float(low) + draw.values() * (float(high) - float(low)):.{places}f}"
 
 
 def _random_text(alphabet: str, length: int) -> Writer:
     size = len(alphabet)
-    return lambda draw: "".join([alphabet[int(draw.random() * size)] for _ in range(length)])
+    return lambda draw: "".join([alphabet[int(draw.values() * size)] for _ in range(length)])
 
 
 class _Parser:

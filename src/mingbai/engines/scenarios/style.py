@@ -129,7 +129,7 @@ def english_style(text: str, rng: random.Random) -> str:
 
 
 def place_signature(text: str, signature: str, language: str, rng: random.Random) -> str:
-    """The signature before or after the text. China: 【name】, mostly in front; elsewhere `Name:` in front or a name behind."""
+    """The signature before or after the text. China: mostly 【name】 in front; English: `Name:` in front or behind."""
     if text.lower().startswith(signature.lower()):
         return text
     draw = rng.random()

@@ -1,10 +1,10 @@
-"""Makes the derived evasion tables in `data/evasion/`: run by hand when the libraries or the choice of characters change.
+"""Makes the derived tables in `data/evasion/`; run by hand when the libraries or the choice of characters change.
 
     python -m mingbai.engines.scenarios.tables
 
 writes `syllables.tsv` (syllable, its common characters), `traditional.tsv` (simplified, traditional and variant forms)
 and `radicals.tsv` (character, compatibility and radical code points that look the same). The other files of the folder
-are written by hand. Needs `pypinyin` (MIT) and `opencc-python-reimplemented` (Apache-2.0), which nothing at run time does.
+are written by hand. Needs `pypinyin` (MIT) and `opencc-python-reimplemented` (Apache-2.0); nothing at run time does.
 """
 
 from __future__ import annotations

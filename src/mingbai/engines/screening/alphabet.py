@@ -37,8 +37,8 @@ REWRITTEN: Final = 1 << 23  # not written the plain way: another width, script s
 NUMERAL: Final = 1 << 24  # 一二三 壹贰叁 〇零: a digit only inside a long run of such
 COMPONENT: Final = 1 << 25  # half of a split character that honest text hardly ever holds alone (讠 艮 攵)
 INVISIBLE: Final = 1 << 26  # zero-width, control, combining
-SLASH: Final = 1 << 27  # `/`: a message without one has no URL path to mask
-DOT: Final = 1 << 28  # anything a host name's dot is written as
+SLASH: Final = 1 << 27  # `/`: there may be a URL
+DOT: Final = 1 << 28  # 点: the word that a host name's dot is hidden in
 
 
 class Mark:
@@ -74,7 +74,7 @@ _MARKS: Final[dict[str, int]] = {
     **dict.fromkeys("$￥¥£€%％＄￡元", Mark.MONEY),
 }
 _MARKS.pop("元")
-_DOTS: Final = ".。．｡﹒·•點点"
+_DOTS: Final = "點点"
 _NUMERALS: Final = {
     **dict(zip("〇一二三四五六七八九", "0123456789", strict=True)),
     **dict(zip("零壹贰叁肆伍陆柒捌玖", "0123456789", strict=True)),

@@ -129,7 +129,7 @@ class Counters:
             keep = np.flatnonzero(old.hours[:n] + 1 >= newest)
             if keep.size + more > self.limit:
                 keep = np.sort(np.argsort(old.hours[:n], kind="stable")[n // 2 :])
-        self.table = Table.empty(max(1024, 2 * (keep.size + more)))
+        self.table = Table.empty(max(1024, keep.size + more, min(self.limit, 2 * (keep.size + more))))
         t = self.table
         _merge(
             old.ids[keep], old.prints[keep], old.hours[keep], old.messages[keep], old.bits[keep], keep.size,

@@ -15,7 +15,7 @@ import numpy as np
 from numba import float32, int64, uint32, uint64
 
 from mingbai.engines.screening.jit import inline
-from mingbai.engines.screening.model import LANE_BIAS, LANES, LanguageModel
+from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
 from mingbai.engines.screening.reading import Tables
 from mingbai.engines.screening.scoring import F32, I32, Scratch, read_grams
 
@@ -57,25 +57,24 @@ def weigh(
     """
     if n == 0:
         return used
-    width = model.hidden_bias.shape[0]
-    matched = 0
-    for k in range(uint64(g)):
-        matched += int64(s.slots[k] != uint64(0))
-    shrink = float32(1.0) / np.sqrt(float32(matched + 1))
+    read_grams(n, m, d, hanzi, latin, tables, True, s)
+    shrink = float32(1.0) / np.sqrt(float32(s.lanes[LANES] + 1))
     gradient = s.features  # free here: the forest has spoken
     for lane in range(LANES):
         slope = model.skip[0] if lane == 0 else float32(0.0)
-        for j in range(width):
+        for j in range(HIDDEN):
             if s.hidden[j] > float32(0.0):
                 slope += model.hidden_weights[lane, j] * model.output_weights[j, 0]
         gradient[lane] = slope * model.lane_scale[lane] * shrink
-    read_grams(n, m, d, hanzi, latin, tables, True, s)
     weight = s.weights
     for j in range(uint64(n + 1)):
         weight[j] = float32(0.0)
+    shift = uint64(model.shift)
+    tag_shift = shift - uint64(8)
     for k in range(uint64(g)):
-        e = s.slots[k]
-        if e == uint64(0):
+        h = s.grams[k]
+        e = model.table[h >> shift]
+        if (e >> uint64(56)) != ((h >> tag_shift) & uint64(0xFF)):
             continue
         share = float32(0.0)
         for lane in range(LANES):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from numba import uint64
 
 from mingbai.engines.screening.jit import inline, kernel
-from mingbai.engines.screening.model import INPUTS, LANES, OUTPUTS
+from mingbai.engines.screening.model import HIDDEN, INPUTS, LANES, OUTPUTS
 
 F32 = npt.NDArray[np.float32]
 I8 = npt.NDArray[np.int8]
@@ -33,7 +33,6 @@ BATCH: Final = 16
 class FitSettings:
     """Knobs of the fit, with the values that the shipped model was found best with (docs/reference/model-card.md)."""
 
-    hidden: int = 24
     epochs: int = 6
     step: float = 0.1  # AdaGrad's step for the lanes
     head_step: float = 0.02
@@ -74,7 +73,7 @@ def fit(
     memory = np.zeros((vocabulary, 16), np.float32)
     memory[:, 1:LANES] = rng.standard_normal((vocabulary, LANES - 1)) * 0.1
     memory[:, LANES : LANES + 2] = 0.1
-    hidden = settings.hidden
+    hidden = HIDDEN
     network = Network(
         memory[:, :LANES],
         (rng.standard_normal((INPUTS, hidden)) / np.sqrt(INPUTS)).astype(np.float32),

@@ -31,6 +31,7 @@ from mingbai.engines.screening.reading import (
     Tables,
     decode,
     is_chinese,
+    may_hold_url,
     repair,
 )
 from mingbai.engines.screening.scoring import F32, I32, I64, STORED_HITS, new_scratch, read_grams, score
@@ -115,18 +116,21 @@ def screen_rows(
         in_chinese = is_chinese(hanzi, latin)
         g = read_grams(n, m, d, hanzi, latin, tables, False, s)
         notes = 0
-        model = english
+        # Two calls, not one with the model in a variable: choosing a tuple of arrays costs more than the head.
         if in_chinese:
             notes = CHINESE
-            model = chinese
-        p, logit, category, second = score(model, n, m, g, hanzi, latin, s)
+            p, logit, category, second = score(chinese, n, m, g, hanzi, latin, s)
+            flagged = p >= chinese.flag_at
+        else:
+            p, logit, category, second = score(english, n, m, g, hanzi, latin, s)
+            flagged = p >= english.flag_at
         if second:
             notes |= SECOND_LOOK
         if letters >= MAX_LETTERS or m >= MAX_MARKS:
             notes |= TRUNCATED
         if (flags & reading.F_INVISIBLE) != 0 or n != letters or (rewritten >= 2 and rewritten * 2 < n):
             notes |= EVASIVE
-        if flags & reading.F_DOT:
+        if may_hold_url(s.buf, n, s.marks, m, flags, latin):
             kind = url_scan.url_candidate(data, a, b, url_tables)
             notes |= int64(kind) << 4
         out.score[r] = p
@@ -153,7 +157,11 @@ def screen_rows(
                     out.hits[n_hits, 2] = s.pos[hits[k, 1]]
                     out.hits[n_hits, 3] = s.pos[hits[k, 2] - 1] + 1
                 n_hits += 1
-        if p >= model.flag_at:
-            n_spans = weigh(r, model, n, m, d, g, hanzi, latin, p >= model.block_at, tables, s, out.spans, n_spans)
+        if flagged and in_chinese:
+            blocked = p >= chinese.block_at
+            n_spans = weigh(r, chinese, n, m, d, g, hanzi, latin, blocked, tables, s, out.spans, n_spans)
+        elif flagged:
+            blocked = p >= english.block_at
+            n_spans = weigh(r, english, n, m, d, g, hanzi, latin, blocked, tables, s, out.spans, n_spans)
     out.used[0] = n_hits
     out.used[1] = n_spans

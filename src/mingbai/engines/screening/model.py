@@ -50,6 +50,7 @@ LANE_BIAS: Final = 128
 EMPTY_SLOT: Final = np.uint64(0x0080_8080_8080_8080)
 PROPORTIONS: Final = 6
 INPUTS: Final = LANES + PROPORTIONS
+HIDDEN: Final = 24  # hidden units; fixed, so that the compiled loops are unrolled
 OUTPUTS: Final = 1 + len(Category)  # the spam logit, then one logit a category in the order of `Category`
 NO_FEATURE: Final = 0xFFFF
 SHIPPED: Final = "model.npz"
@@ -178,6 +179,7 @@ class Model:
         for field, value, expected in (
             ("format", head["format"], FORMAT),
             ("alphabet version", head["alphabet"], alphabet.version()),
+            ("reading version", head["reading"], reading_version()),
         ):
             if value != expected:
                 raise ModelMismatch(path=name, field=field, value=value, expected=expected)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numba import float32, int64, uint32, uint64
 
 from mingbai.engines.screening.jit import inline
-from mingbai.engines.screening.model import INPUTS, LANE_BIAS, LANES, NO_FEATURE, OUTPUTS, LanguageModel
+from mingbai.engines.screening.model import HIDDEN, INPUTS, LANE_BIAS, LANES, NO_FEATURE, OUTPUTS, LanguageModel
 from mingbai.engines.screening.reading import (
     MAX_GRAMS,
     MAX_LETTERS,
@@ -35,7 +35,6 @@ I64 = npt.NDArray[np.int64]
 
 STORED_HITS: Final = 64  # keyword hits of a message read in the first try; more are counted and read again
 MAX_FOREST_FEATURES: Final = 8192
-MAX_HIDDEN: Final = 64
 
 
 class Scratch(NamedTuple):
@@ -56,7 +55,6 @@ class Scratch(NamedTuple):
     lanes: I64
     features: F32
     hits: I32
-    slots: U64
     weights: F32
 
 
@@ -73,21 +71,21 @@ def new_scratch() -> Scratch:
         np.empty(MAX_GRAMS + 64, np.uint32),
         np.empty(16, np.uint32),
         np.empty(INPUTS, np.float32),
-        np.empty(MAX_HIDDEN, np.float32),
+        np.empty(HIDDEN, np.float32),
         np.empty(OUTPUTS, np.float32),
         np.empty(8, np.int64),
         np.zeros(MAX_FOREST_FEATURES, np.float32),
         np.empty((STORED_HITS, 3), np.int32),
-        np.empty(MAX_GRAMS + 64, np.uint64),
         np.empty(MAX_LETTERS + 8, np.float32),
     )
 
 
 @inline
-def sum_lanes(grams: U64, g: int, table: U64, shift: int, slots: U64, lanes: I64) -> int:
-    """Lane sums over g grams into lanes[0..6] (bias taken off). Keeps each gram's slot (0 = never seen) in `slots`.
+def sum_lanes(grams: U64, g: int, table: U64, shift: int, lanes: I64) -> int:
+    """Lane sums over g grams into lanes[0..6] (bias taken off); returns the number of matched grams.
 
-    Returns the number of matched grams. Four 16-bit sums share a uint64, so they are unloaded every 256 grams.
+    Four 16-bit sums share a uint64, so they are unloaded every 256 grams. Nothing is stored on the way: a store a gram
+    costs more than the look-up (the arrays' addresses agree in their low 12 bits), and few messages are weighed again.
     """
     low = uint64(0x00FF00FF00FF00FF)
     for lane in range(8):
@@ -105,7 +103,6 @@ def sum_lanes(grams: U64, g: int, table: U64, shift: int, slots: U64, lanes: I64
             e = table[h >> uint64(shift)]
             hit = uint64((e >> uint64(56)) == ((h >> tag_shift) & uint64(0xFF)))
             e &= uint64(0) - hit
-            slots[k] = e
             even += e & low
             odd += (e >> uint64(8)) & low
             matched += hit
@@ -135,18 +132,17 @@ def run_head(
     inputs[LANES + 3] = float32(latin) / (letters + one)
     inputs[LANES + 4] = float32(matched) / float32(g + 1)
     inputs[LANES + 5] = one / np.sqrt(letters + one)
-    width = model.hidden_bias.shape[0]
     hidden = s.hidden
-    for j in range(width):
+    for j in range(HIDDEN):
         hidden[j] = model.hidden_bias[j]
     for i in range(INPUTS):
         x = inputs[i]
-        for j in range(width):
+        for j in range(HIDDEN):
             hidden[j] += x * model.hidden_weights[i, j]
     logits = s.logits
     for o in range(OUTPUTS):
         logits[o] = model.output_bias[o] + model.skip[o] * inputs[0]
-    for j in range(width):
+    for j in range(HIDDEN):
         h = max(hidden[j], float32(0.0))
         hidden[j] = h
         for o in range(OUTPUTS):
@@ -209,8 +205,11 @@ def read_grams(n: int, m: int, d: int, hanzi: int, latin: int, tables: Tables, o
     for b in range(16):
         s.mins[b] = uint32(0xFFFFFFFF)
     if is_chinese(hanzi, latin):
-        ns = sound_out(s.buf, n, latin, tables.sounds, tables.pinyin, s.snd, s.origin)
-        g = chinese_grams(s.buf, n, s.snd, s.origin, ns, s.grams, s.owner, owned, s.mins)
+        spelled = latin > 0
+        ns = sound_out(s.buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
+        g = chinese_grams(
+            s.buf, n, tables.sounds, spelled, s.snd, s.origin, ns, s.grams, s.owner, owned, s.mins
+        )
         g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, g)
     else:
         g = latin_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, s.mins)
@@ -222,7 +221,8 @@ def score(
     model: LanguageModel, n: int, m: int, g: int, hanzi: int, latin: int, s: Scratch
 ) -> tuple[float, float, int, bool]:
     """(score, logit, category, the forest decided) of the message whose grams lie in s."""
-    matched = sum_lanes(s.grams, g, model.table, model.shift, s.slots, s.lanes)
+    matched = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
+    s.lanes[LANES] = matched
     run_head(model, s.lanes, matched, g, n, m, hanzi, latin, s)
     logit = s.logits[0]
     second = model.doubt_low < logit and logit < model.doubt_high

@@ -247,12 +247,3 @@ def _merge(spans: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     out = spans[first].copy()
     out[:, 2] = (reach[last] & 0xFFFFFFFF).astype(np.int32)
     return out
-
-
-
-
-def normalised(text: str) -> tuple[str, list[int]]:
-    """The text as the screen reads it, and for each of its characters the place in the original it stands for."""
-    content = np.frombuffer(text.encode("utf-8", "replace") or b"\0", np.uint8)
-    letters, places = reading.letters_of(content, reading.tables())
-    return "".join(map(chr, letters.tolist())), places.tolist()

@@ -31,8 +31,9 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, uint64
+from numba import uint64
 
+from mingbai.engines.screening.jit import inline, kernel
 from mingbai.kernel.errors import BadValue
 
 MAX_KEYWORD_NIDS = 32
@@ -46,6 +47,7 @@ _FILTER_2_BITS = 17
 _TAG_3 = 1 << 63
 _TAG_2 = 1 << 62
 
+U16 = npt.NDArray[np.uint16]
 U64 = npt.NDArray[np.uint64]
 I32 = npt.NDArray[np.int32]
 
@@ -117,7 +119,7 @@ def compile_keywords(keywords: Sequence[Sequence[int]]) -> tuple[KeywordMatcher,
     return _build(unique, lengths[order][new]), ids
 
 
-def _build(words: npt.NDArray[np.uint16], lengths: npt.NDArray[np.int64]) -> KeywordMatcher:
+def _build(words: U16, lengths: npt.NDArray[np.int64]) -> KeywordMatcher:
     """words: distinct keywords in sorted order, zero padded; the row number is the keyword's id."""
     wide = words.astype(np.uint64)
     ids = np.arange(1, len(words) + 1, dtype=np.uint64)  # 0 = no keyword ends here
@@ -162,7 +164,7 @@ def _build(words: npt.NDArray[np.uint16], lengths: npt.NDArray[np.int64]) -> Key
 
     keys = np.concatenate(edges)
     numbers = np.arange(1, len(keys) + 1, dtype=np.uint64)
-    nodes = (numbers << np.uint64(36)) | (np.concatenate(keyword_of) << np.uint64(16)) | np.concatenate(mask_of)
+    nodes: U64 = (numbers << np.uint64(36)) | (np.concatenate(keyword_of) << np.uint64(16)) | np.concatenate(mask_of)
     capacity = 1 << max(4, int(2 * len(keys)).bit_length())  # a quarter to half full
     table = np.zeros(2 * capacity, np.uint64)
     _insert(keys, nodes, table)
@@ -183,13 +185,13 @@ def _set_bits(bitmap: U64, bits: U64) -> None:
     np.bitwise_or.at(bitmap, bits >> np.uint64(6), np.uint64(1) << (bits & np.uint64(63)))
 
 
-@njit(inline="always")
-def _first_slot(edge, mask):  # type: ignore[no-untyped-def]  # numba infers the types
-    return ((edge * uint64(_HASH_EDGE)) >> uint64(19)) & mask
+@inline
+def _first_slot(edge: np.uint64, mask: np.uint64) -> np.uint64:
+    return np.uint64(((edge * uint64(_HASH_EDGE)) >> uint64(19)) & mask)
 
 
-@njit(cache=True, nogil=True)
-def _insert(edges, nodes, table):  # type: ignore[no-untyped-def]  # numba infers the types
+@kernel
+def _insert(edges: U64, nodes: U64, table: U64) -> None:
     mask = uint64(table.shape[0] - 1) ^ uint64(1)  # even numbers only
     for k in range(edges.shape[0]):
         slot = _first_slot(edges[k], mask)
@@ -199,8 +201,8 @@ def _insert(edges, nodes, table):  # type: ignore[no-untyped-def]  # numba infer
         table[slot + uint64(1)] = nodes[k]
 
 
-@njit(inline="always")
-def _probe(edge, table, mask):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def _probe(edge: np.uint64, table: U64, mask: np.uint64) -> np.uint64:
     """Node behind an edge, 0 if there is none. The table is at most half full, so the loop ends."""
     slot = _first_slot(edge, mask)
     while True:
@@ -212,8 +214,8 @@ def _probe(edge, table, mask):  # type: ignore[no-untyped-def]  # numba infers t
         slot = (slot + uint64(2)) & mask
 
 
-@njit(inline="always")
-def walk(buf, n, trie, hits_out):  # type: ignore[no-untyped-def]  # numba infers the types
+@inline
+def walk(buf: U16, n: int, trie: TrieArrays, hits_out: I32) -> int:
     """Every occurrence of every keyword in buf[:n], ordered by start, then by length.
 
     buf: uint16 nids; trie: TrieArrays; hits_out: int32[K, 3], filled with (keyword id, start, end), end exclusive.
@@ -281,12 +283,12 @@ def walk(buf, n, trie, hits_out):  # type: ignore[no-untyped-def]  # numba infer
     return total
 
 
-@njit(cache=True, nogil=True)
-def _walk_one(buf, n, trie, hits_out):  # type: ignore[no-untyped-def]  # numba infers the types
+@kernel
+def _walk_one(buf: U16, n: int, trie: TrieArrays, hits_out: I32) -> int:
     return walk(buf, n, trie, hits_out)
 
 
-def find_all(matcher: KeywordMatcher, nids: Sequence[int] | npt.NDArray[np.uint16]) -> I32:
+def find_all(matcher: KeywordMatcher, nids: Sequence[int] | U16) -> I32:
     """Every occurrence in one text: int32[hits, 3] of (keyword id, start, end), in the order of `walk`.
 
     For what the kernel could not store (see `walk`) and for use outside it.

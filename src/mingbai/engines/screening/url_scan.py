@@ -260,34 +260,30 @@ def _before_sign(data: U8, a: int, b: int, i: int, classes: U8) -> int:
 
 
 @inline
-def _has_sign(text: U8) -> bool:
-    """Whether any byte needs a closer look. Without branches, so that it compiles to vector instructions."""
-    found = np.uint8(0)
-    size = text.shape[0]
-    for i in range(size - 3):
-        c, d, e, f = text[i], text[i + 1], text[i + 2], text[i + 3]
-        found |= np.uint8((c == 46) | (c == 58))  # . :
-        after_ascii = (d == 0xC2) | (d == 0xE2) | (d == 0xEF)
-        after_ascii |= ((d == 0xE3) & (e == 0x80) & (f == 0x82)) | ((d == 0xE7) & (e == 0x82) & (f == 0xB9))  # 。点
-        after_ascii |= ((d == 0xE9) & (e == 0xBB) & (f == 0x9E)) | ((d | 32 == 100) & (e | 32 == 111) & (f | 32 == 116))
-        found |= np.uint8((c < 0x80) & after_ascii)
-        wide_letter = ((e == 0xBC) & ((f == 0x8E) | (f >= 0xA1))) | ((e == 0xBD) & (f <= 0x9A))
-        found |= np.uint8((d == 0xEF) & wide_letter)
-        found |= np.uint8(((d >= 0xC3) & (d < 0xE0)) | (d >= 0xF0) | ((d == 0xE2) & (e >= 0x91) & (e <= 0x93)))
-    for i in range(max(0, size - 3), size):
-        found |= np.uint8((text[i] == 46) | (text[i] == 58))
-    return found != 0 or (size > 0 and text[0] >= 0xC2)
+def _at_sign(data: U8, a: int, b: int, i: int, classes: U8) -> int:
+    """PLAIN or HIDDEN if the dot, colon or d at byte i belongs to a URL, else 0."""
+    c = data[i]
+    d = data[i + 1] if i + 1 < b else 32
+    if c == 46:
+        before = data[i - 1] if i > a else 32
+        if classes[before] & _ALNUM:
+            if classes[d] & _ALNUM:
+                return PLAIN
+            if d == 32 and before | 32 != 119 and not (i + 2 < b and classes[data[i + 2]] & _SURE_FIRST):
+                return 0  # the end of a sentence
+    elif c | 32 == 100 and d | 32 != 111:
+        return 0
+    return _before_sign(data, a, b, i, classes)
 
 
 @inline
 def url_candidate(data: U8, a: int, b: int, tables: ScanTables) -> int:
     """PLAIN | HIDDEN if the UTF-8 text data[a:b] may hold a URL, 0 if it cannot.
 
-    tables: `TABLES`. If anything looks like the dot of a host, goes from character to character and looks closer at
-    dots, colons and "dot", and where Latin letters or digits end and another script begins.
+    tables: `TABLES`. Goes from character to character and looks closer at dots, colons and "dot", and where Latin
+    letters or digits end and another script begins. A caller that counts letters can leave out a text without any
+    Latin letter, however it is written: no URL is without one but an address in digits, which needs a port or path.
     """
-    if not _has_sign(data[a:b]):
-        return 0
     classes = tables.classes
     flags = 0
     i = a
@@ -296,21 +292,9 @@ def url_candidate(data: U8, a: int, b: int, tables: ScanTables) -> int:
         c = data[i]
         if c < 0x80:
             was_ascii = True
+            if classes[c] & _LOOK:
+                flags |= _at_sign(data, a, b, i, classes)
             i += 1
-            if not classes[c] & _LOOK:
-                continue
-            d = data[i] if i < b else 32
-            if c == 46:
-                before = data[i - 2] if i - 2 >= a else 32
-                if classes[before] & _ALNUM:
-                    if classes[d] & _ALNUM:
-                        flags |= PLAIN
-                        continue
-                    if d == 32 and before | 32 != 119 and not (i + 1 < b and classes[data[i + 1]] & _SURE_FIRST):
-                        continue  # the end of a sentence
-            elif c | 32 == 100 and d | 32 != 111:
-                continue
-            flags |= _before_sign(data, a, b, i - 1, classes)
             continue
         if was_ascii and (c == 0xEF or _sign_length(data, i, b) or _invisible_length(data, i, b)):
             flags |= _before_sign(data, a, b, i, classes)

@@ -1,0 +1,1 @@
+"""Benchmarks: each prints the product beside a peer and a physical floor, in one run, contenders taking turns."""

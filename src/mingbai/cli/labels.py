@@ -1,0 +1,60 @@
+"""Verdicts, categories and reasons as people read them. A verdict is an icon, a word and a colour, never colour alone."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from mingbai.cli.words import _
+from mingbai.kernel.verdicts import Category, Reason, Verdict
+
+ICONS = {Verdict.ALLOW: "✓", Verdict.FLAG: "⚑", Verdict.HOLD: "‖", Verdict.BLOCK: "✕"}
+STYLES = {Verdict.ALLOW: "green", Verdict.FLAG: "yellow", Verdict.HOLD: "magenta", Verdict.BLOCK: "bold red"}
+
+
+def verdict_word(verdict: Verdict) -> str:
+    return {
+        Verdict.ALLOW: _("allow"),
+        Verdict.FLAG: _("flag"),
+        Verdict.HOLD: _("hold"),
+        Verdict.BLOCK: _("block"),
+    }[verdict]
+
+
+def verdict_text(verdict: Verdict) -> Text:
+    return Text(f"{ICONS[verdict]} {verdict_word(verdict)}", style=STYLES[verdict])
+
+
+def category_word(category: Category) -> str:
+    return {
+        Category.PERSONAL: _("personal"),
+        Category.NOTIFICATION: _("notification"),
+        Category.ADVERTISING: _("advertising"),
+        Category.FRAUD: _("fraud"),
+        Category.ILLEGAL_TRADE: _("illegal trade"),
+    }[category]
+
+
+def reason_words(reason: Reason) -> str:
+    """A reason in plain words."""
+    return {
+        Reason.MODEL_LEGITIMATE: _("the model takes it for legitimate"),
+        Reason.MODEL_SPAM: _("the model's score passed the blocking threshold"),
+        Reason.MODEL_DOUBTFUL: _("the model is in doubt: its score lies between the thresholds"),
+        Reason.MODEL_SECOND_STAGE: _("a second, closer look decided"),
+        Reason.RULE_KEYWORD: _("a rule's keyword is in it"),
+        Reason.RULE_REGEX: _("a rule's pattern matches"),
+        Reason.RULE_URL: _("it has a link that a rule names"),
+        Reason.RULE_NUMBER: _("it has a number or contact that a rule names"),
+        Reason.RULE_CONDITION: _("a rule's conditions hold"),
+        Reason.RULE_ALLOW: _("an allow rule lets it pass"),
+        Reason.URL_LOOKALIKE: _("its link imitates a protected brand"),
+        Reason.URL_SHORTENER: _("its link hides behind a shortener"),
+        Reason.URL_RAW_ADDRESS: _("its link is a bare network address"),
+        Reason.URL_HIDDEN: _("its link is written so that a filter misses it"),
+        Reason.URL_NEW_HOST: _("its link leads to a host not seen before"),
+        Reason.CAMPAIGN_BURST: _("the same text came from many senders or went to many receivers"),
+        Reason.EVASION: _("it is written to get past a filter"),
+        Reason.PROTECTED_CODE: _("it is a verification code, which the model alone may not block"),
+        Reason.UNSCREENED: _("it could not be screened, and so it passed"),
+        Reason.TRUNCATED: _("it is over-long: only its first part was read"),
+    }[reason]

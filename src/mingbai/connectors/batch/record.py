@@ -1,0 +1,140 @@
+"""Decisions on their way into the ledger: the one place where engine and ledger meet.
+
+The engine's `DECISION` rows and the messages they belong to become rows of the ledger's `RECORD`. Numbers are brought
+into E.164 first, so that one subscriber has one pseudonym however a source writes the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mingbai.engines.screening.policy import Policy
+from mingbai.engines.screening.schema import text_buffers
+from mingbai.engines.screening.screen import read_rows
+from mingbai.kernel.msisdn import BadMsisdn, Msisdn
+from mingbai.ledger import (
+    RECORD,
+    CommandKeys,
+    FileKeys,
+    Head,
+    KeyProvider,
+    KeyStore,
+    Ledger,
+    LedgerOptions,
+    Receipt,
+    Retention,
+)
+from mingbai.settings import Settings
+
+STREAM = "batch"  # what `mingbai screen` writes; each gateway process will have its own
+
+
+def key_provider(settings: Settings) -> KeyProvider:
+    """Where the keys lie, as set."""
+    if settings.ledger.keys_command:
+        return CommandKeys(settings.ledger.keys_command)
+    return FileKeys(settings.ledger.keys or settings.data / "keys.json")
+
+
+def open_keys(settings: Settings) -> KeyStore:
+    """The ledger's keys; a key file that does not exist is made. Raises KeysUnusable."""
+    return KeyStore.open_or_create(key_provider(settings))
+
+
+def retention_of(settings: Settings) -> Retention:
+    kept = settings.ledger
+    return Retention(kept.allowed_text_days, kept.stopped_text_days, kept.numbers_days)
+
+
+def open_ledger(settings: Settings, *, now: datetime, stream: str = STREAM, accept_new_keys: bool = False) -> Ledger:
+    """A stream of the data directory, open for writing. Raises the errors of `Ledger.open` and KeysUnusable."""
+    kept = settings.ledger
+    return Ledger.open(
+        settings.data,
+        stream=stream,
+        keys=open_keys(settings),
+        now=now,
+        retention=retention_of(settings),
+        options=LedgerOptions(
+            max_segment_rows=kept.max_segment_rows,
+            max_segment_age_s=kept.max_segment_age_s,
+            max_commit_rows=kept.max_commit_rows,
+            head_interval_s=kept.head_interval_s,
+        ),
+        accept_new_keys=accept_new_keys,
+    )
+
+
+class Recorder:
+    """Records what one policy decides. `clock` gives the time of each commit.
+
+    rows: durable so far; receipt: of the last commit. Call `finish` at the end of a run.
+    """
+
+    def __init__(self, ledger: Ledger, policy: Policy, clock: Callable[[], datetime]) -> None:
+        self.rows = 0
+        self.receipt: Receipt | None = None
+        self._ledger = ledger
+        self._policy = policy
+        self._versions = policy.versions
+        self._clock = clock
+
+    def record(self, batch: pa.RecordBatch, decisions: pa.RecordBatch, *, at: datetime | None = None) -> Receipt | None:
+        """Append the decisions on a batch of messages; returns when they are on the disk (None for no rows).
+
+        at: when they were made, if not now. Raises LedgerCannotWrite: nothing of this batch was acknowledged.
+        """
+        if batch.num_rows == 0:
+            return None
+        rows = record_rows(batch, decisions, self._versions, normalised_hashes(batch, self._policy))
+        self.receipt = self._ledger.record(rows, now=at or self._clock())
+        self.rows += batch.num_rows
+        return self.receipt
+
+    def finish(self) -> Head:
+        """Sign the chain as it stands."""
+        return self._ledger.sign_head(now=self._clock())
+
+
+def record_rows(
+    batch: pa.RecordBatch, decisions: pa.RecordBatch, versions: dict[str, str], normalised: pa.Array
+) -> pa.RecordBatch:
+    """`RECORD` rows of n messages (`MESSAGE`) and their decisions (`DECISION`).
+
+    normalised: n hashes (uint64) of the text as the screen read it; the ledger keeps their keyed hash.
+    """
+    rows = batch.num_rows
+    columns: dict[str, pa.Array] = {name: decisions.column(name) for name in decisions.schema.names}
+    columns |= {name: batch.column(name) for name in batch.schema.names}
+    columns |= {name: e164(columns[name]) for name in ("sender", "receiver") if name in columns}
+    columns |= {name: pa.array([version], pa.string()).take(pa.array(np.zeros(rows, np.int32))) for name, version in versions.items()}  # fmt: skip
+    columns["normalised"] = normalised
+    names = [name for name in RECORD.names if name in columns]
+    return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
+
+
+def normalised_hashes(batch: pa.RecordBatch, policy: Policy) -> pa.Array:
+    """The engine's 64-bit hash of each normalised text."""
+    data, offsets = text_buffers(batch)
+    return pa.array(read_rows(data, offsets, policy).text_hash)
+
+
+def e164(numbers: pa.Array) -> pa.Array:
+    """Numbers as E.164 where they are one; anything else (an access code, a name) as it is."""
+    encoded = numbers.dictionary_encode()
+    values = [None if text is None else _e164(text) for text in encoded.dictionary.to_pylist()]
+    return pa.array(values, pa.string()).take(encoded.indices)
+
+
+def _e164(text: str) -> str:
+    try:
+        return Msisdn.parse(text).e164
+    except BadMsisdn:
+        return text
+
+

@@ -1,0 +1,67 @@
+"""Where a policy comes from: a model file and a rulebook file, read once, before the first message.
+
+`PolicySource` is what travels (to the threads of a run, to the executors of Spark); `Policy` is what `screen` takes. A
+source holds values, not paths: an executor on another machine has the same model and rules, whatever its disk holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mingbai.engines.screening.model import Model
+from mingbai.engines.screening.policy import Burst, Policy
+from mingbai.engines.screening.rulebook import Rulebook
+from mingbai.engines.screening.rules import CompiledRules
+from mingbai.kernel.errors import MingbaiError
+
+
+class ModelUnreadable(MingbaiError):
+    """The model file cannot be read at all. Screening does not begin: no other model takes its place."""
+
+    code = "model_unreadable"
+    template = "{path}: cannot be read: {detail}"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySource:
+    """A model (None: the one that is shipped), a rulebook (None: no rules) and the limits.
+
+    at: the time that rules are judged by where a message brings none (aware UTC).
+    """
+
+    at: datetime
+    model: Model | None = None
+    rulebook: Rulebook | None = None
+    burst: Burst | None = None
+    flag_at: float | None = None
+    block_at: float | None = None
+
+    def policy(self) -> Policy:
+        """Compile it. Takes up to seconds for a large rulebook."""
+        rules = CompiledRules.of(self.rulebook) if self.rulebook is not None else CompiledRules.none()
+        return Policy(
+            model=self.model or Model.load(),
+            rules=rules,
+            at=self.at,
+            burst=self.burst or Burst(),
+            flag_at=self.flag_at,
+            block_at=self.block_at,
+        )
+
+
+def read_policy(*, rulebook: Path | None, model: Path | None, now: datetime) -> PolicySource:
+    """Read the files. Raises RulebookInvalid with every problem, ModelUnreadable, ModelMismatch or BadValue."""
+    try:
+        loaded = Model.load(model)
+    except OSError as error:
+        raise ModelUnreadable(path=str(model or "the shipped model"), detail=error.strerror or str(error)) from error
+    return PolicySource(at=now, model=loaded, rulebook=None if rulebook is None else read_rulebook(rulebook))
+
+
+def read_rulebook(path: Path) -> Rulebook:
+    """Read and validate a rulebook file. Raises RulebookInvalid with every problem."""
+    from mingbai.engines.screening.rulebook_file import load  # a run without rules needs none of it
+
+    return load(path, normalise)

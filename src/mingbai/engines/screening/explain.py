@@ -1,0 +1,116 @@
+"""One decision, taken apart for a person: what weighed, what it was read as, what would have to change.
+
+Everything here is asked of the same `screen` that decides traffic: the score without the evidence is the score of the
+text with the evidence taken out, not an estimate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from mingbai.engines.screening import kernel
+from mingbai.engines.screening.campaigns import Counters
+from mingbai.engines.screening.policy import Policy
+from mingbai.engines.screening.schema import text_buffers
+from mingbai.engines.screening.screen import normalised, read_rows, screen, thresholds
+from mingbai.kernel.verdicts import Category, Reason, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Characters start..end (exclusive) of the original that weighed, and the letters that they were read as."""
+
+    start: int
+    end: int
+    written: str
+    read_as: str
+
+    @property
+    def is_read_otherwise(self) -> bool:
+        """Whether normalisation saw more than letter case and lost signs."""
+        return "".join(self.written.split()).lower() != self.read_as.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Without:
+    """The decision on the text with the evidence taken out."""
+
+    text: str
+    score: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One decision. flag_at, block_at: the thresholds that applied; without: None if nothing is marked."""
+
+    text: str
+    verdict: Verdict
+    category: Category
+    score: float
+    reasons: tuple[Reason, ...]
+    rules: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
+    campaign: int
+    is_chinese: bool
+    flag_at: float
+    block_at: float
+    read_as: str
+    without: Without | None
+
+    @property
+    def spans(self) -> list[tuple[int, int]]:
+        return [(item.start, item.end) for item in self.evidence]
+
+
+def explain(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> list[Explanation]:
+    """Explain each message of a small batch (columns of `MESSAGE`). Pure, as `screen` is."""
+    decisions, _ = screen(batch, policy, counters)
+    data, offsets = text_buffers(batch)
+    notes = read_rows(data, offsets, policy).notes
+    flag_at, block_at = thresholds(policy, notes)
+    explained = []
+    for row, decision in enumerate(decisions.to_pylist()):
+        text = batch.column("text")[row].as_py() or ""
+        letters, places = normalised(text)
+        evidence = tuple(_evidence(text, span["start"], span["end"], letters, places) for span in decision["spans"])
+        explained.append(
+            Explanation(
+                text=text,
+                verdict=Verdict(decision["verdict"]),
+                category=Category(decision["category"]),
+                score=float(decision["score"]),
+                reasons=tuple(Reason(code) for code in decision["reasons"]),
+                rules=tuple(decision["rules"]),
+                evidence=evidence,
+                campaign=int(decision["campaign"]),
+                is_chinese=bool(notes[row] & kernel.CHINESE),
+                flag_at=float(flag_at[row]),
+                block_at=float(block_at[row]),
+                read_as=letters,
+                without=_without(batch.slice(row, 1), text, evidence, policy, counters),
+            )
+        )
+    return explained
+
+
+def _evidence(text: str, start: int, end: int, letters: str, places: list[int]) -> Evidence:
+    read_as = "".join(letter for letter, place in zip(letters, places, strict=True) if start <= place < end)
+    return Evidence(start, end, text[start:end], read_as)
+
+
+def _without(
+    message: pa.RecordBatch, text: str, evidence: tuple[Evidence, ...], policy: Policy, counters: Counters
+) -> Without | None:
+    if not evidence:
+        return None
+    kept, at = [], 0
+    for item in evidence:
+        kept.append(text[at : item.start])
+        at = item.end
+    rest = "".join([*kept, text[at:]])
+    place = message.schema.get_field_index("text")
+    decisions, _ = screen(message.set_column(place, "text", pa.array([rest], pa.string())), policy, counters)
+    return Without(rest, float(decisions.column("score")[0].as_py()), Verdict(decisions.column("verdict")[0].as_py()))
