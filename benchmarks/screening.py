@@ -79,7 +79,7 @@ owner = "benchmarks"
 reason = "keywords of the benchmark"
 keywords = [{listed}]
 """
-    return CompiledRules.compile(parse(text.encode(), nids), nids)
+    return CompiledRules.of(parse(text, nids))
 
 
 def main() -> None:
@@ -119,7 +119,9 @@ def main() -> None:
     characters = sum(map(len, texts)) / len(texts)
     decisions = pa.concat_arrays([screen(b, policy, Counters())[0].column("verdict") for b in batches])
     stopped = np.mean(decisions.to_numpy() > 0)
-    print(f"{len(texts)} messages, {characters:.1f} characters each, {stopped:.0%} flagged, held or blocked; one thread, CPU time")
+    print(
+        f"{len(texts)} messages, {characters:.1f} characters each, {stopped:.0%} flagged, held or blocked; one thread, CPU time"
+    )
     print(f"{'contender':36} {'k msg/s':>9} {'ns/char':>8} {'x decode':>9} {'screen is':>10}")
     for name, taken in times.items():
         t = statistics.median(taken)
@@ -159,7 +161,9 @@ def peers(texts: list[str], some: list[str], words: list[str]) -> dict[str, tupl
             for text, label in zip(some, labels, strict=False):
                 lines.write(f"__label__{label} {' '.join(text)}".replace("\n", " ") + "\n")
             lines.flush()
-            fitted = fasttext.train_supervised(lines.name, dim=10, wordNgrams=3, bucket=1 << 20, epoch=1, thread=1, verbose=0)
+            fitted = fasttext.train_supervised(
+                lines.name, dim=10, wordNgrams=3, bucket=1 << 20, epoch=1, thread=1, verbose=0
+            )
         out["fastText, spacing included"] = (
             lambda: fitted.predict([" ".join(t.replace("\n", " ")) for t in some]),
             len(some),

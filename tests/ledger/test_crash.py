@@ -341,7 +341,8 @@ spec = importlib.util.spec_from_file_location("traffic", helper)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 options = LedgerOptions(max_segment_rows=300, head_interval_s=0.001)
-ledger = Ledger.open(data, stream="batch", keys=KeyStore.open_or_create(key_file), now=datetime.now(UTC), options=options)
+keys = KeyStore.open_or_create(key_file)
+ledger = Ledger.open(data, stream="batch", keys=keys, now=datetime.now(UTC), options=options)
 printing = threading.Lock()
 
 def write(worker):
@@ -370,7 +371,7 @@ def test_kill_in_the_middle_of_writing_loses_nothing_acknowledged(
     for number in range(loops(200)):
         if number % 10 == 0:  # a new stream now and then; between, the same one is killed again and again
             data, acknowledged = tmp_path / f"data{number}", []
-        command = [sys.executable, "-c", WRITER, helper, data, key_file, str(number * 10_000_000)]
+        command: list[str | Path] = [sys.executable, "-c", WRITER, helper, data, key_file, str(number * 10_000_000)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ}) as writer:
             assert writer.stdout is not None
             lines = [writer.stdout.readline() for _ in range(rng.randrange(1, 60))]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -85,15 +87,15 @@ class Story:
 
 def write_story(data: Path, keys: KeyStore, now: datetime, traffic: Traffic, start: int = 0) -> list[Head]:
     heads = []
+    begin = now - timedelta(days=3)
     retention = Retention(allowed_text_days=2)
-    with Ledger.open(data, stream="batch", keys=keys, now=now, options=QUIET, retention=retention) as ledger:
-        for segment in range(2):
-            when = now + timedelta(days=segment)
+    with Ledger.open(data, stream="batch", keys=keys, now=begin, options=QUIET, retention=retention) as ledger:
+        for when, first in ((begin, start), (now, start + 18)):
             for commit in range(3):
-                ledger.record(traffic(6, start + segment * 18 + commit * 6), now=when + timedelta(seconds=commit))
+                ledger.record(traffic(6, first + commit * 6), now=when + timedelta(seconds=commit))
             heads.append(ledger.sign_head(now=when))
             ledger.seal(now=when)
-        later = now + timedelta(days=3)
+        later = now + timedelta(minutes=30)
         ledger.expire(now=later)
         ledger.record_event("policy.published", {"rulebook": "rules-8"}, now=later)
         for commit in range(3):
@@ -113,7 +115,7 @@ def test_a_sound_ledger_is_ok_and_says_what_is_vouched_for(story: Story) -> None
     assert (report.segments, report.sealed, report.anchored_seq) == (4, 3, None)
     assert report.unvouched_rows == report.last_seq == report.rows
     assert report.heads > 4
-    assert report.expired == ["2026-11-24.allowed"]
+    assert report.expired == ["2026-11-21.allowed"]
     anchored = story.check(*story.heads)
     assert anchored.findings == []
     assert (anchored.anchors, anchored.anchored_seq) == (3, story.heads[-1].seq)
@@ -144,7 +146,7 @@ def test_a_changed_commit_is_located(story: Story) -> None:
         content = bytearray(story.open.read_bytes())
         content[commit.frame.offset + 500] ^= 1
         with story.changed(story.open, bytes(content)):
-            (finding,) = story.check().findings
+            finding = next(f for f in story.check().findings if f.path.endswith(".arrows"))
         first = story.commits()[0]
         assert finding.fault is Fault.CHANGED
         assert finding.offset == (0 if commit.link == first.link else commit.frame.offset)
@@ -196,7 +198,7 @@ def test_a_missing_segment_says_which_rows(story: Story) -> None:
 
 
 def test_a_foreign_file_is_found(story: Story) -> None:
-    for name in ("entries/notes.txt", "entries/00000000000000009999.parquet", "vault/2026-11-24/x.numbers", "other"):
+    for name in ("entries/notes.txt", "entries/00000000000000009999.parquet", "vault/2026-11-21/x.numbers", "other"):
         path = story.folder / name
         path.write_bytes(b"PAR1")
         assert any(f.fault in (Fault.ADDED, Fault.MISSING) for f in story.check().findings), name
@@ -234,7 +236,7 @@ def test_a_commit_taken_out_or_doubled_is_found(story: Story) -> None:
 
 def test_cutting_off_at_a_commit_is_found_with_the_anchor(story: Story) -> None:
     content = story.open.read_bytes()
-    for commit in story.commits()[:-2]:
+    for commit in story.commits()[-4:-2]:  # those before hold the seals
         with story.changed(story.open, content[: commit.frame.end]):
             assert story.check().findings == []  # nobody can tell
             (finding,) = story.check(*story.heads).findings
@@ -314,10 +316,7 @@ def test_sealed_rows_changed_together_with_their_seal_are_found(story: Story, no
     forged = table.set_column(
         table.schema.get_field_index("verdict"), table.schema.field("verdict"), pa.array(verdicts, pa.uint8())
     )
-    sizes = [pq.ParquetFile(target).metadata.row_group(0).num_rows]
-    pq.write_table(forged, target, row_group_size=sizes[0])
-    import hashlib
-
+    pq.write_table(forged, target, row_group_size=len(forged))
     digest = hashlib.sha256(target.read_bytes()).hexdigest()
 
     def change(row: dict[str, object]) -> None:
@@ -352,10 +351,7 @@ def test_a_head_signed_by_a_stranger_is_found(story: Story, tmp_path: Path) -> N
         if row["kind"] == "head.signed":
             data = json.loads(str(row["data"]))
             data["public_key"] = stranger.public_key.hex()
-            from mingbai.ledger.anchors import Head as Signed
-
-            unsigned = Signed.from_document(data)
-            data["signature"] = stranger.sign(unsigned.signed_bytes()).hex()
+            data["signature"] = stranger.sign(Head.from_document(data).signed_bytes()).hex()
             row["data"] = json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     reforge(story.open, last_chain(story.sealed[-1]), change)
@@ -395,8 +391,8 @@ def test_verifying_beside_a_writer_finds_nothing(data: Path, keys: KeyStore, now
     class Halfway(FileOps):
         armed = False
 
-        def write_at(self, fd: int, offset: int, chunks: object) -> None:
-            whole = b"".join(chunks)  # type: ignore[call-overload]  # passed on as it came
+        def write_at(self, fd: int, offset: int, chunks: Sequence[bytes | bytearray | memoryview]) -> None:
+            whole = b"".join(chunks)
             if not self.armed:
                 super().write_at(fd, offset, [whole])
                 return
@@ -407,10 +403,6 @@ def test_verifying_beside_a_writer_finds_nothing(data: Path, keys: KeyStore, now
             waiting.wait(60)
             super().write_at(fd, offset, [whole])
             checker.join()
-
-    import threading
-
-    from mingbai.ledger import verify as _  # noqa: F401
 
     waiting = threading.Event()
     ops = Halfway()

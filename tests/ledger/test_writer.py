@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -428,11 +429,11 @@ class BrokenDisk(FileOps):
 
     broken: str | None = None
 
-    def write_at(self, fd: int, offset: int, chunks: object) -> None:
+    def write_at(self, fd: int, offset: int, chunks: Sequence[bytes | bytearray | memoryview]) -> None:
         if self.broken == "write":
             os.pwrite(fd, b"half", offset)
             raise OSError(5, "Input/output error")
-        super().write_at(fd, offset, chunks)  # type: ignore[arg-type]  # passed on as it came
+        super().write_at(fd, offset, chunks)
 
     def sync(self, fd: int) -> None:
         if self.broken == "sync":

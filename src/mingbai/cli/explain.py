@@ -24,7 +24,7 @@ from mingbai.settings import load_settings
 
 if TYPE_CHECKING:
     from mingbai.engines.screening.explain import Explanation
-    from mingbai.engines.screening.rulebook import Rule
+    from mingbai.engines.screening.rulebook_types import Rule
 
 _SCALE_WIDTH = 40
 
@@ -36,7 +36,9 @@ def explain(
     receiver: Annotated[str | None, Parameter(help=_("Number of the receiver."))] = None,
     access_code: Annotated[str | None, Parameter(help=_("Access code that it came through."))] = None,
     rules: Annotated[Path | None, Parameter(help=_("Rulebook; left out, the one that is set, or none."))] = None,
-    model: Annotated[Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))] = None,
+    model: Annotated[
+        Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))
+    ] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=(), help=_("As JSON, for programs."))] = False,
 ) -> int:
     """Exit code: 0 explained, 2 not."""

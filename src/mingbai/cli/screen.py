@@ -43,13 +43,13 @@ def screen(
     encoding: Annotated[str | None, Parameter(help=_("Encoding of text files; left out, it is recognised."))] = None,
     format: Annotated[str | None, Parameter(help=_("csv, tsv, jsonl or parquet: what - is."))] = None,
     rules: Annotated[Path | None, Parameter(help=_("Rulebook; left out, the one that is set, or none."))] = None,
-    model: Annotated[Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))] = None,
+    model: Annotated[
+        Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))
+    ] = None,
     rejects: Annotated[
         Path | None, Parameter(help=_("File (CSV or JSON Lines) for rows that cannot be read, with line and cause."))
     ] = None,
-    keep_columns: Annotated[
-        bool, Parameter(negative=(), help=_("Write the input's own columns too."))
-    ] = False,
+    keep_columns: Annotated[bool, Parameter(negative=(), help=_("Write the input's own columns too."))] = False,
     guard_formulas: Annotated[
         bool, Parameter(negative=(), help=_("CSV made for a spreadsheet: a cell that starts like a formula gets a '."))
     ] = False,

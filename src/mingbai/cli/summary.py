@@ -84,9 +84,7 @@ def verdict_table(tally: Tally) -> Table:
     for verdict in reversed(Verdict):
         count = tally.verdicts[verdict]
         share = count / tally.messages if tally.messages else 0.0
-        result.add_row(
-            verdict_text(verdict), f"{count:,}", percent(count, tally.messages), bar(share, 24, verdict)
-        )
+        result.add_row(verdict_text(verdict), f"{count:,}", percent(count, tally.messages), bar(share, 24, verdict))
     return result
 
 
@@ -95,7 +93,9 @@ def category_table(tally: Tally) -> Table:
     for category in Category:
         if tally.categories[category]:
             stopped = tally.stopped_categories[category]
-            result.add_row(category_word(category), f"{tally.categories[category]:,}", f"{stopped:,}" if stopped else "–")
+            result.add_row(
+                category_word(category), f"{tally.categories[category]:,}", f"{stopped:,}" if stopped else "–"
+            )
     return result
 
 

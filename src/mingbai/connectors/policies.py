@@ -12,8 +12,8 @@ from pathlib import Path
 
 from mingbai.engines.screening.model import Model
 from mingbai.engines.screening.policy import Burst, Policy
-from mingbai.engines.screening.rulebook import Rulebook
-from mingbai.engines.screening.rules import CompiledRules
+from mingbai.engines.screening.rulebook_types import Rulebook
+from mingbai.engines.screening.rules import CompiledRules, keyword_nids
 from mingbai.kernel.errors import MingbaiError
 
 
@@ -37,6 +37,13 @@ class PolicySource:
     burst: Burst | None = None
     flag_at: float | None = None
     block_at: float | None = None
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Equal for sources that make equal policies."""
+        model = self.model.version if self.model is not None else None
+        rulebook = self.rulebook.digest if self.rulebook is not None else None
+        return model, rulebook, self.at, self.burst, self.flag_at, self.block_at
 
     def policy(self) -> Policy:
         """Compile it. Takes up to seconds for a large rulebook."""
@@ -62,6 +69,6 @@ def read_policy(*, rulebook: Path | None, model: Path | None, now: datetime) -> 
 
 def read_rulebook(path: Path) -> Rulebook:
     """Read and validate a rulebook file. Raises RulebookInvalid with every problem."""
-    from mingbai.engines.screening.rulebook_file import load  # a run without rules needs none of it
+    from mingbai.engines.screening.rulebook import load  # a run without rules needs none of it
 
-    return load(path, normalise)
+    return load(path, keyword_nids)

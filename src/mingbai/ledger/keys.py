@@ -17,6 +17,7 @@ import binascii
 import hashlib
 import json
 import os
+import secrets
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -86,7 +87,7 @@ class KeyRing:
     def from_bytes(cls, raw: bytes, source: str) -> KeyRing:
         """Raises KeysUnusable, which names what is wrong but never shows the content."""
 
-        def secrets(name: str) -> tuple[Secret, ...]:
+        def listed(name: str) -> tuple[Secret, ...]:
             found = tuple(
                 Secret(bytes.fromhex(item["id"]), base64.b64decode(item["key"], validate=True))
                 for item in document[name]
@@ -102,7 +103,7 @@ class KeyRing:
             epoch = document["first_epoch"]
             if not isinstance(epoch, int) or epoch < 1:
                 raise KeysUnusable(source=source, what="`first_epoch` is not a positive number")
-            return cls(secrets("master"), secrets("pseudonym"), secrets("signing"), epoch)
+            return cls(listed("master"), listed("pseudonym"), listed("signing"), epoch)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, binascii.Error):
             what = "not a Mingbai key document (damaged, cut, or another file)"
             raise KeysUnusable(source=source, what=what) from None
@@ -151,20 +152,22 @@ class FileKeys:
             raise KeysUnusable(source=self.source, what=str(error)) from error
 
     def create(self, document: bytes) -> bytes:
-        make_dirs(self._ops, self.path.parent)
-        temporary = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
+        temporary = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}.new")
         try:
-            os.fchmod(fd, FILE_MODE)
-            self._ops.write_at(fd, 0, [document])
-            self._ops.sync(fd)
-            os.link(temporary, self.path)  # unlike rename, fails if the file is there already
+            make_dirs(self._ops, self.path.parent)
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            try:
+                self._ops.write_at(fd, 0, [document])
+                self._ops.sync(fd)
+                os.link(temporary, self.path)  # unlike rename, fails if the file is there already
+            finally:
+                os.close(fd)
+                os.unlink(temporary)
+            self._ops.sync_dir(self.path.parent)
         except FileExistsError:
             return self.read() or document
-        finally:
-            os.close(fd)
-            os.unlink(temporary)
-        self._ops.sync_dir(self.path.parent)
+        except OSError as error:
+            raise KeysUnusable(source=self.source, what=f"cannot make it: {error}") from error
         return document
 
     def replace(self, document: bytes) -> None:

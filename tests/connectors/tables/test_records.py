@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mingbai.connectors.tables.records import CSV, LINES, TSV, Dialect, Status, records_of
@@ -138,6 +138,8 @@ def test_scanner_finds_what_the_reference_finds_however_the_bytes_are_cut(
 
 
 @given(ADVERSARIAL, st.sampled_from([CSV, TSV, LINES]), st.integers(1, 12), st.lists(st.integers(0, 200), max_size=6))
+@example('x,"好",\n"'.encode(), CSV, 6, [8])  # the limit lies on a delimiter
+@example('x,"好",abc\ny'.encode(), CSV, 6, [8])
 def test_limits_hold_at_the_same_places_however_the_bytes_are_cut(
     data: bytes, dialect: Dialect, size: int, places: list[int]
 ) -> None:

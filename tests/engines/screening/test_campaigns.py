@@ -22,14 +22,13 @@ def sight(
     n = len(prints)
     own = Table.empty(n)
     campaign, seen = np.zeros(n, np.uint64), np.zeros((n, 3), np.uint32)
-    size = own.keys.shape[0]
     base = counters.table
     campaigns.sight(
         prints.astype(np.uint16), (prints != campaigns.EMPTY).sum(1).astype(np.uint8),
         np.array(senders, np.uint64), np.array(receivers, np.uint64), np.array(hours, np.uint32),
-        base.keys, base.rows, base.ids, base.prints, base.hours, base.messages, base.bits,
-        own.keys, own.rows, own.ids, own.prints, own.hours, own.messages, own.bits, own.used,
-        np.zeros(size, np.uint64), np.zeros(size, np.int32), campaign, seen,
+        base.index, base.ids, base.prints, base.hours, base.messages, base.bits, base.used,
+        own.index, own.ids, own.prints, own.hours, own.messages, own.bits, own.used,
+        campaigns.new_index(2 * n), campaign, seen,
     )  # fmt: skip
     return campaign, seen, CounterUpdates(own, frozenset())
 
@@ -89,9 +88,7 @@ def test_sightings_older_than_two_hours_are_forgotten() -> None:
 @settings(max_examples=30, deadline=None)
 def test_updates_of_several_processes_merge_in_any_order(order: list[int]) -> None:
     prints = fingerprints(8, 3)
-    updates = [
-        sight(Counters(), prints, hashes(k, k + 1, 9), hashes(k, 2 * k, 5), [50] * 3)[2] for k in range(1, 7)
-    ]
+    updates = [sight(Counters(), prints, hashes(k, k + 1, 9), hashes(k, 2 * k, 5), [50] * 3)[2] for k in range(1, 7)]
     merged, straight = Counters(), Counters()
     for k in order:
         merged.apply(updates[k])

@@ -13,7 +13,10 @@ from mingbai.engines.screening import alphabet, model, reading, reference
 from mingbai.engines.screening.reading import normalised
 
 HALVES = [chr(int(key) >> 16) + chr(int(key) & 0xFFFF) for key in alphabet.splits()[0]]
-TRICKY = [*"讠正艮一二三四五六七八九〇壹0123456789olizsOLabcweixinjiaxx点。.,!！ 　【】/\u200b😀𝓐ＡＢ１①②發薇é", *HALVES]
+TRICKY = [
+    *"讠正艮一二三四五六七八九〇壹0123456789olizsOLabcweixinjiaxx点。.,!！ 　【】/\u200b😀𝓐ＡＢ１①②發薇é",
+    *HALVES,
+]
 anything = st.text(st.characters(exclude_categories=("Cs",)), max_size=60)
 evasive = st.lists(st.sampled_from(TRICKY), max_size=60).map("".join)
 
@@ -36,7 +39,9 @@ def test_compiled_reading_is_the_plain_definition(texts: list[str]) -> None:
 
 def test_compiled_reading_is_the_plain_definition_at_its_limits() -> None:
     long = reading.MAX_LETTERS + 100
-    assert_reads_as_defined(["", "\0", "a" * long, "。" * long, "1" * long, "讠正" * long, "一" * long, "wei" * long, "😀" * long])
+    assert_reads_as_defined(
+        ["", "\0", "a" * long, "。" * long, "1" * long, "讠正" * long, "一" * long, "wei" * long, "😀" * long]
+    )
 
 
 def test_random_unicode_reads_as_defined(seed: int) -> None:

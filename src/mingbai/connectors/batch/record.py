@@ -136,5 +136,3 @@ def _e164(text: str) -> str:
         return Msisdn.parse(text).e164
     except BadMsisdn:
         return text
-
-

@@ -56,10 +56,18 @@ class _Piece:
     rows: NDArray[np.int64]
     kept: pa.RecordBatch | None
 
+    @property
+    def nbytes(self) -> int:
+        return int(self.message.nbytes + (self.kept.nbytes if self.kept is not None else 0))
+
+    def part(self, at: int, length: int) -> _Piece:
+        kept = None if self.kept is None else self.kept.slice(at, length)
+        return _Piece(self.message.slice(at, length), self.rows[at : at + length], kept)
+
 
 class MessageReader(Iterator[InputBatch]):
-    """An iterator of batches. All files have been looked at when it exists: what stops a run stops it before the
-    first batch.
+    """An iterator of batches. When it exists, all files have been looked at: what stops a run stops it before it
+    begins.
 
     schema, kept_schema: of the batches. total_bytes: None if a pipe is among the inputs. rows: numbers given so far.
     accepted, rejected: rows so far, which make `rows` in sum; causes: the rejected ones by cause.
@@ -103,78 +111,68 @@ class MessageReader(Iterator[InputBatch]):
         for piece in self._pieces():
             pending.append(piece)
             held += len(piece.rows)
-            size += piece.message.nbytes + (piece.kept.nbytes if piece.kept is not None else 0)
+            size += piece.nbytes
             if held < self._batch_rows and size < MAX_BATCH_BYTES:
                 continue
             whole = _joined(pending)
             at = 0
             while held - at >= self._batch_rows or (size >= MAX_BATCH_BYTES and at < held):
-                yield self._batch(whole, at, min(self._batch_rows, held - at))
+                yield self._batch(whole.part(at, self._batch_rows))
                 at += self._batch_rows
-            pending = [_part(whole, at, held - at)] if at < held else []
+            pending = [whole.part(at, held)] if at < held else []
             held = max(0, held - at)
-            size = sum(one.message.nbytes + (one.kept.nbytes if one.kept is not None else 0) for one in pending)
+            size = sum(rest.nbytes for rest in pending)
         if pending:
-            yield self._batch(_joined(pending), 0, held)
+            yield self._batch(_joined(pending))
 
-    def _batch(self, whole: _Piece, at: int, length: int) -> InputBatch:
-        part = _part(whole, at, length)
-        return InputBatch(part.message, part.rows, part.kept, self._bytes_read)
+    def _batch(self, piece: _Piece) -> InputBatch:
+        return InputBatch(piece.message, piece.rows, piece.kept, self._bytes_read)
 
     def _pieces(self) -> Iterator[_Piece]:
         done = 0
         for file, wanted in zip(self._files, self._wanted, strict=True):
             for block in file.blocks(wanted):
                 self._bytes_read = done + file.position
-                piece = self._piece(file, block)
+                piece = self._piece(file, wanted, block)
                 if len(piece.rows):
                     yield piece
             done += file.size if file.size is not None else file.position
             self._bytes_read = done
 
-    def _piece(self, file: TableFile, block: Block) -> _Piece:
-        message, good = dict(block.message), block.good
-        faults = list(block.faults)
-        kept = [] if self.kept_schema is None else [self._kept(field, block) for field in self.kept_schema]
+    def _piece(self, file: TableFile, wanted: Wanted, block: Block) -> _Piece:
+        message, good, faults = dict(block.message), block.good, list(block.faults)
+        kept = [self._kept(field, block) for field in self.kept_schema or ()]
         if "time" in message:
             asked = message["time"]
             message["time"], bad = times_of(asked, self._zone)
             for at in bad.tolist():
                 shown = as_strings(asked.slice(at, 1))[0].as_py()[:40]
                 detail = f"{shown!r} is no time, expected {EXPECTED}"
-                name = self._wanted[self._files.index(file)].message["time"]
-                faults.append(Fault(int(good[at]), int(block.lines[at]), name, Cause.BAD_TIME, detail, block.raw(at)))
+                column, line = wanted.message["time"], int(block.lines[at])
+                faults.append(Fault(int(good[at]), line, column, Cause.BAD_TIME, detail, block.raw(at)))
             if len(bad):
-                mask = np.ones(len(good), bool)
-                mask[bad] = False
-                left = pa.array(mask)
-                message = {role: values.filter(left) for role, values in message.items()}
-                kept = [values.filter(left) for values in kept]
-                good = good[mask]
-        n = len(good)
-        columns = [self._column(field, message, n) for field in self.schema]
+                left = np.delete(np.arange(len(good)), bad)
+                message = {role: values.take(pa.array(left)) for role, values in message.items()}
+                kept = [values.take(pa.array(left)) for values in kept]
+                good = good[left]
         for fault in sorted(faults, key=lambda fault: fault.ordinal):
-            self.rejected += fault.rows
-            self.causes[fault.cause] += fault.rows
-            self._on_reject(
-                Reject(
-                    file.path,
-                    fault.line,
-                    fault.column,
-                    fault.cause,
-                    fault.detail,
-                    fault.raw,
-                    self.rows + fault.ordinal,
-                    fault.rows,
-                )
-            )
+            self._reject(file, fault)
         rows = good + self.rows
         self.rows += block.total
-        self.accepted += n
+        self.accepted += len(good)
+        columns = [self._column(field, message, len(good)) for field in self.schema]
         return _Piece(
             pa.RecordBatch.from_arrays(columns, schema=self.schema),
             rows,
             None if self.kept_schema is None else pa.RecordBatch.from_arrays(kept, schema=self.kept_schema),
+        )
+
+    def _reject(self, file: TableFile, fault: Fault) -> None:
+        self.rejected += fault.rows
+        self.causes[fault.cause] += fault.rows
+        row = self.rows + fault.ordinal
+        self._on_reject(
+            Reject(file.path, fault.line, fault.column, fault.cause, fault.detail, fault.raw, row, fault.rows)
         )
 
     def _column(self, field: pa.Field, message: dict[str, pa.Array], n: int) -> pa.Array:
@@ -290,8 +288,3 @@ def _joined(pieces: Sequence[_Piece]) -> _Piece:
         np.concatenate([piece.rows for piece in pieces]),
         pa.concat_batches(kept) if kept else None,
     )
-
-
-def _part(piece: _Piece, at: int, length: int) -> _Piece:
-    kept = None if piece.kept is None else piece.kept.slice(at, length)
-    return _Piece(piece.message.slice(at, length), piece.rows[at : at + length], kept)

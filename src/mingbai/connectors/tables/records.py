@@ -310,7 +310,7 @@ def _scan(
             # A fault of quoting or length costs the first physical line.
             end = first_feed
             if end < 0:
-                end = after
+                end = min(after, limit)
                 while end < limit and data[end] != 10:
                     end += 1
                 if end == n and not last and limit == n:

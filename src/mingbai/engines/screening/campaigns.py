@@ -3,7 +3,7 @@
 Fingerprint: one-permutation MinHash (Li, Owen, Zhang 2012) of the message's sound 3-grams (letter 5-grams outside
 Chinese) in 16 bins of 16 bits. Digits count as one symbol and a set ignores repeats, so changed numbers do not show;
 sounds, folding and repair hide homophones, look-alikes and inserted signs. Two texts are one campaign when three
-neighbouring bins agree (five bands, an index look-up each) and at least `AGREEMENT` of the filled bins do.
+neighbouring bins agree (four bands, an index look-up each) and at least `AGREEMENT` of the filled bins do.
 
 Sightings: per campaign and hour, messages and distinct senders and receivers (linear counting in 256 bits, Whang et
 al. 1990: within 7 % up to some 700, saturating near 1,400), for the current and the previous hour.
@@ -25,7 +25,7 @@ from mingbai.engines.screening.jit import inline, kernel
 from mingbai.engines.screening.reading import K1, K2, K3, U8, U16, U32, U64
 
 BINS: Final = 16
-BANDS: Final = 5
+BANDS: Final = 4
 EMPTY: Final = 0xFFFF
 AGREEMENT: Final = 0.6  # of the bins filled in either text; unrelated texts agree in under 0.1
 MIN_FILLED: Final = 8  # fewer filled bins: only an equal fingerprint is the same campaign
@@ -36,12 +36,16 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 
+def new_index(entries: int) -> U64:
+    """An empty index that stays at most three quarters full."""
+    return np.zeros(1 << max(6, (entries * 4 // 3).bit_length()), np.uint64)
+
+
 @dataclass(slots=True)
 class Table:
     """Campaigns as arrays. Row k of each array is one campaign; `index` finds rows by fingerprint and band keys."""
 
-    keys: U64  # open addressing, power of two; 0 = free
-    rows: I32
+    index: U64  # open addressing, power of two: 40 bits of a key << 24 | row + 1, 0 = free
     ids: U64
     prints: U16  # [n, 16]
     hours: U32  # hour of the current window
@@ -51,10 +55,8 @@ class Table:
 
     @classmethod
     def empty(cls, campaigns: int) -> Table:
-        size = 1 << max(6, (campaigns * (BANDS + 1) * 2 - 1).bit_length())
         return cls(
-            keys=np.zeros(size, np.uint64),
-            rows=np.zeros(size, np.int32),
+            index=new_index(campaigns * (BANDS + 1)),
             ids=np.zeros(campaigns, np.uint64),
             prints=np.full((campaigns, BINS), EMPTY, np.uint16),
             hours=np.zeros(campaigns, np.uint32),
@@ -104,7 +106,7 @@ class Counters:
         t = self.table
         _merge(
             incoming.ids, incoming.prints, incoming.hours, incoming.messages, incoming.bits, len(incoming),
-            t.keys, t.rows, t.ids, t.prints, t.hours, t.messages, t.bits, t.used,
+            t.index, t.ids, t.prints, t.hours, t.messages, t.bits, t.used,
         )  # fmt: skip
         self.hosts |= updates.hosts
 
@@ -133,7 +135,7 @@ class Counters:
         t = self.table
         _merge(
             old.ids[keep], old.prints[keep], old.hours[keep], old.messages[keep], old.bits[keep], keep.size,
-            t.keys, t.rows, t.ids, t.prints, t.hours, t.messages, t.bits, t.used,
+            t.index, t.ids, t.prints, t.hours, t.messages, t.bits, t.used,
         )  # fmt: skip
 
 
@@ -160,29 +162,31 @@ def band_key(prints: U16, r: int, band: int) -> int:
 
 
 @inline
-def find(keys: U64, rows: I32, key: int) -> int:
-    mask = uint64(keys.shape[0] - 1)
+def find(index: U64, key: int) -> int:
+    """Row of a key, -1 for none."""
+    mask = uint64(index.shape[0] - 1)
     i = (key * K3) >> uint64(20) & mask
+    tag = key >> uint64(24)
     while True:
-        k = keys[i]
-        if k == key:
-            return np.int64(rows[i])
-        if k == uint64(0):
+        entry = index[i]
+        if (entry >> uint64(24)) == tag and entry != uint64(0):
+            return np.int64(entry & uint64(0xFFFFFF)) - 1
+        if entry == uint64(0):
             return np.int64(-1)
         i = (i + uint64(1)) & mask
 
 
 @inline
-def put(keys: U64, rows: I32, key: int, row: int) -> None:
+def put(index: U64, key: int, row: int) -> None:
     """Enter a key; the first campaign to claim a band keeps it."""
-    mask = uint64(keys.shape[0] - 1)
+    mask = uint64(index.shape[0] - 1)
     i = (key * K3) >> uint64(20) & mask
-    while keys[i] != uint64(0):
-        if keys[i] == key:
+    tag = key >> uint64(24)
+    while index[i] != uint64(0):
+        if (index[i] >> uint64(24)) == tag:
             return
         i = (i + uint64(1)) & mask
-    keys[i] = key
-    rows[i] = row
+    index[i] = (tag << uint64(24)) | uint64(row + 1)
 
 
 @inline
@@ -198,24 +202,24 @@ def agree(a: U16, i: int, b: U16, j: int) -> bool:
 
 
 @inline
-def near(prints: U16, r: int, keys: U64, rows: I32, known: U16) -> int:
+def near(prints: U16, r: int, index: U64, known: U16) -> int:
     """Row of a campaign that this fingerprint belongs to by its bands, -1 for none."""
     for band in range(BANDS):
         key = band_key(prints, r, band)
         if key != uint64(0):
-            row = find(keys, rows, key)
+            row = find(index, key)
             if row >= 0 and agree(prints, r, known, row):
                 return row
     return -1
 
 
 @inline
-def enter(prints: U16, r: int, keys: U64, rows: I32, row: int) -> None:
-    put(keys, rows, print_key(prints, r), row)
+def enter(prints: U16, r: int, index: U64, row: int) -> None:
+    put(index, print_key(prints, r), row)
     for band in range(BANDS):
         key = band_key(prints, r, band)
         if key != uint64(0):
-            put(keys, rows, key, row)
+            put(index, key, row)
 
 
 @inline
@@ -260,6 +264,13 @@ def roll(hours: U32, messages: U32, bits: U64, row: int, hour: int) -> None:
 
 
 @inline
+def copy_key(row: int, way: int) -> int:
+    """Key of a row in the index of copies; way 0: base row to own row, 1: back."""
+    h = (uint64(row) << uint64(1) | uint64(way)) * K1 + K2
+    return h ^ (h >> uint64(29))
+
+
+@inline
 def mark_bit(bits: U64, row: int, who: int, h: int) -> None:
     if h != uint64(0):
         bits[row, 0, who, (h >> uint64(6)) & uint64(3)] |= uint64(1) << (h & uint64(63))
@@ -272,47 +283,46 @@ def sight(
     senders: U64,
     receivers: U64,
     hours: U32,
-    base_keys: U64,
-    base_rows: I32,
+    base_index: U64,
     base_ids: U64,
     base_prints: U16,
     base_hours: U32,
     base_messages: U32,
     base_bits: U64,
-    keys: U64,
-    rows: I32,
+    base_used: I64,
+    index: U64,
     ids: U64,
     known: U16,
     at: U32,
     messages: U32,
     bits: U64,
     used: I64,
-    own_keys: U64,
-    own_rows: I32,
+    copies: U64,
     campaign: U64,
     seen: U32,
 ) -> None:
     """Give each row its campaign and what is known of it so far, rows before it in the batch included.
 
-    base_*: the counters' table, read only. keys .. used: the batch's own table, filled with the campaigns it touches
-    (copied from the base when it knows them). own_keys/own_rows: index from base row + 1 to own row.
+    base_*: the counters' table, read only. index .. used: the batch's own table, filled with the campaigns it touches
+    (copied from the base when it knows them). copies: an empty index, filled with which own row copies which base row.
     campaign: uint64[n] out. seen: uint32[n, 3] out: messages, bits set for senders, bits set for receivers (two hours).
     """
+    has_base = base_used[0] > 0
     for r in range(prints.shape[0]):
         if filled[r] < 4:
             campaign[r] = 0
             continue
         key = print_key(prints, r)
-        row = find(keys, rows, key)
+        row = find(index, key)
         if row < 0:
-            base = find(base_keys, base_rows, key)
+            base = find(base_index, key) if has_base else -1
             if base < 0 and filled[r] >= MIN_FILLED:
-                row = near(prints, r, keys, rows, known)
-                if row < 0:
-                    base = near(prints, r, base_keys, base_rows, base_prints)
+                row = near(prints, r, index, known)
+                if row < 0 and has_base:
+                    base = near(prints, r, base_index, base_prints)
             if row < 0:
                 if base >= 0:
-                    row = find(own_keys, own_rows, uint64(base + 1))
+                    row = find(copies, copy_key(base, 0))
                 if row < 0:
                     row = used[0]
                     used[0] += 1
@@ -322,26 +332,26 @@ def sight(
                         at[row] = base_hours[base]
                         # The bits are needed to know what is new; the messages are added on `apply`, so start at 0.
                         bits[row] = base_bits[base]
-                        put(own_keys, own_rows, uint64(base + 1), row)
-                        put(own_keys, own_rows, (uint64(row + 1) << uint64(32)), base)
+                        put(copies, copy_key(base, 0), row)
+                        put(copies, copy_key(row, 1), base)
                     else:
                         ids[row] = key
                         known[row] = prints[r]
                         at[row] = hours[r]
-                    enter(known, row, keys, rows, row)
-            put(keys, rows, key, row)
+                    enter(known, row, index, row)
+            put(index, key, row)
         roll(at, messages, bits, row, hours[r])
         messages[row, 0] += 1
         mark_bit(bits, row, 0, senders[r])
         mark_bit(bits, row, 1, receivers[r])
         campaign[r] = ids[row]
         total = messages[row, 0] + messages[row, 1]
-        base = find(own_keys, own_rows, (uint64(row + 1) << uint64(32)))
+        base = find(copies, copy_key(row, 1)) if has_base else -1
         if base >= 0 and at[row] <= base_hours[base] + uint32(1):
             total += base_messages[base, 0]
         seen[r, 0] = total
-        seen[r, 1] = count(bits[row, 0, 0] | bits[row, 1, 0])
-        seen[r, 2] = count(bits[row, 0, 1] | bits[row, 1, 1])
+        seen[r, 1] = count(bits[row, 0, 0] | bits[row, 1, 0]) if senders[r] != uint64(0) else 0
+        seen[r, 2] = count(bits[row, 0, 1] | bits[row, 1, 1]) if receivers[r] != uint64(0) else 0
 
 
 @kernel
@@ -352,8 +362,7 @@ def _merge(
     messages: U32,
     bits: U64,
     n: int,
-    keys: U64,
-    rows: I32,
+    index: U64,
     to_ids: U64,
     to_prints: U16,
     to_hours: U32,
@@ -363,14 +372,14 @@ def _merge(
 ) -> None:
     """Add n campaigns to a table: known ones (equal fingerprint) grow, new ones are entered."""
     for r in range(n):
-        row = find(keys, rows, print_key(prints, r))
+        row = find(index, print_key(prints, r))
         if row < 0 or to_ids[row] != ids[r]:
             row = used[0]
             used[0] += 1
             to_ids[row] = ids[r]
             to_prints[row] = prints[r]
             to_hours[row] = hours[r]
-            enter(prints, r, keys, rows, row)
+            enter(prints, r, index, row)
         roll(to_hours, to_messages, to_bits, row, hours[r])
         # An update may lag behind by an hour: its current window is then our previous one.
         lag = min(np.int64(to_hours[row]) - np.int64(hours[r]), 2)

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numba import float32, int64, uint32, uint64
 
-from mingbai.engines.screening.jit import inline
+from mingbai.engines.screening.jit import inline, outline
 from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
 from mingbai.engines.screening.reading import Tables
 from mingbai.engines.screening.scoring import F32, I32, Scratch, read_grams
@@ -35,7 +35,7 @@ def logit_at(x: F32, y: F32, score: float) -> float:
     return x[last]
 
 
-@inline
+@outline
 def weigh(
     r: int,
     model: LanguageModel,

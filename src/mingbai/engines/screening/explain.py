@@ -13,8 +13,9 @@ import pyarrow as pa
 from mingbai.engines.screening import kernel
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
+from mingbai.engines.screening.reading import normalised
 from mingbai.engines.screening.schema import text_buffers
-from mingbai.engines.screening.screen import normalised, read_rows, screen, thresholds
+from mingbai.engines.screening.screen import read_rows, screen, thresholds
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
 

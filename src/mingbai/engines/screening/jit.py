@@ -25,3 +25,9 @@ def inline(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a part that only other compiled functions call; always inlined, so that no reference is counted on the way."""
     compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
     return compiled
+
+
+def outline(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile a part that few messages need: called, not inlined, so that the common path stays small."""
+    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return compiled

@@ -688,7 +688,9 @@ def letters_of(data: U8, tables: Tables) -> tuple[U16, U32]:
     n, m, d, flags, counts, chars = decode(
         data, 0, data.shape[0], tables.alphabet, tables.counting, buf, pos, marks, digits
     )
-    n, d = repair(buf, pos, n, marks, m, digits, d, flags, counts, tables.numerals, tables.split_keys, tables.split_wholes)
+    n, d = repair(
+        buf, pos, n, marks, m, digits, d, flags, counts, tables.numerals, tables.split_keys, tables.split_wholes
+    )
     return buf[:n].copy(), pos[:n].copy()
 
 

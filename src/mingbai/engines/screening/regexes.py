@@ -7,8 +7,9 @@ or at a line feed inside a message). Every row reported is then scanned alone, w
 written, which also gives where the match begins. So rows never see each other, and a row without a match costs no
 Python.
 
-Patterns that could match in a row but not in the block are refused beforehand: `\\A`, `\\z`, `\\Z`, `\\G` and a switched-off
-m flag (see `rulebook`). Hyperscan knows no look-around and no back-references, so nothing else can tell the difference.
+Patterns that could match in a row but not in the block are refused beforehand: `\\A`, `\\z`, `\\Z`, `\\G` and a
+switched-off m flag (see `rulebook`). Hyperscan knows no look-around and no back-references, so nothing else can tell
+the difference.
 Source: Hyperscan Developer's Reference, "Compiling Patterns", https://intel.github.io/hyperscan/dev-reference/.
 """
 
@@ -31,7 +32,7 @@ U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
-_COMMON = hyperscan.HS_FLAG_UTF8 | hyperscan.HS_FLAG_UCP
+_COMMON = hyperscan.HS_FLAG_UTF8  # not UCP, in which Hyperscan has no \b: \w, \d and \b are of ASCII
 
 
 class Regex(NamedTuple):
@@ -48,22 +49,27 @@ def refused(patterns: Sequence[Regex]) -> list[str]:
     return [_refusal([pattern]) for pattern in patterns]
 
 
-def _refusal(patterns: Sequence[Regex]) -> str:
+def _refusal(patterns: Sequence[Regex], *, start: bool = False) -> str:
     try:
-        _compile(patterns, hyperscan.HS_FLAG_SOM_LEFTMOST)
         _compile(patterns, hyperscan.HS_FLAG_MULTILINE)
+        if start:
+            _compile(patterns, hyperscan.HS_FLAG_SOM_LEFTMOST)
     except hyperscan.error as error:
         return str(error)
     return ""
 
 
-def _compile(patterns: Sequence[Regex], flag: int) -> hyperscan.Database:
+def _compile(patterns: Sequence[Regex], flag: int, without: frozenset[int] = frozenset()) -> hyperscan.Database:
+    """without: patterns that do not get the flag."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[p.pattern.encode() for p in patterns],
         ids=list(range(len(patterns))),
         elements=len(patterns),
-        flags=[_COMMON | flag | (0 if p.case else hyperscan.HS_FLAG_CASELESS) for p in patterns],
+        flags=[
+            _COMMON | (0 if i in without else flag) | (0 if p.case else hyperscan.HS_FLAG_CASELESS)
+            for i, p in enumerate(patterns)
+        ],
     )
     return database
 
@@ -74,22 +80,28 @@ class RegexSet:
     def __init__(self, patterns: Sequence[Regex]) -> None:
         """Raises hyperscan.error for a pattern that `refused` would have named."""
         self.patterns = tuple(patterns)
+        # Some patterns, as with a gap of `.{0,40}`, are too large for Hyperscan if it must say where a match begins.
+        self._startless: frozenset[int] = frozenset()
+        if _refusal(self.patterns, start=True):
+            self._startless = frozenset(i for i, p in enumerate(patterns) if _refusal([p], start=True))
+        self._compile()
+
+    def _compile(self) -> None:
         self._block = _compile(self.patterns, hyperscan.HS_FLAG_MULTILINE)
-        self._row = _compile(self.patterns, hyperscan.HS_FLAG_SOM_LEFTMOST)
+        self._row = _compile(self.patterns, hyperscan.HS_FLAG_SOM_LEFTMOST, self._startless)
         self._local = threading.local()
 
-    def __getstate__(self) -> tuple[tuple[Regex, ...], bytes, bytes]:
-        return self.patterns, hyperscan.dumpb(self._block), hyperscan.dumpb(self._row)
+    def __getstate__(self) -> tuple[tuple[Regex, ...], frozenset[int], bytes, bytes]:
+        return self.patterns, self._startless, hyperscan.dumpb(self._block), hyperscan.dumpb(self._row)
 
-    def __setstate__(self, state: tuple[tuple[Regex, ...], bytes, bytes]) -> None:
-        self.patterns = state[0]
+    def __setstate__(self, state: tuple[tuple[Regex, ...], frozenset[int], bytes, bytes]) -> None:
+        self.patterns, self._startless, block, row = state
         self._local = threading.local()
         try:
-            self._block = hyperscan.loadb(state[1], hyperscan.HS_MODE_BLOCK)
-            self._row = hyperscan.loadb(state[2], hyperscan.HS_MODE_BLOCK)
+            self._block = hyperscan.loadb(block, hyperscan.HS_MODE_BLOCK)
+            self._row = hyperscan.loadb(row, hyperscan.HS_MODE_BLOCK)
         except hyperscan.error:  # compiled by another release or for another processor
-            self._block = _compile(self.patterns, hyperscan.HS_FLAG_MULTILINE)
-            self._row = _compile(self.patterns, hyperscan.HS_FLAG_SOM_LEFTMOST)
+            self._compile()
 
     def _scratches(self) -> tuple[hyperscan.Scratch, hyperscan.Scratch]:
         """Hyperscan's working memory, which two scans must not share."""
@@ -98,27 +110,47 @@ class RegexSet:
         scratches: tuple[hyperscan.Scratch, hyperscan.Scratch] = self._local.scratches
         return scratches
 
-    def scan(self, data: U8, offsets: I32 | I64) -> I64:
+    def scan(self, data: U8, offsets: I32 | I64, rows: Sequence[int] | None = None) -> I64:
         """Where patterns match: int64[matches, 4] of (row, pattern, start, end), characters of the row, end exclusive.
 
-        data, offsets: valid UTF-8 bytes and n + 1 offsets of an Arrow string column. Matches of one pattern that
-        overlap are one. Ordered by row, then pattern, then start.
+        data, offsets: valid UTF-8 bytes and n + 1 offsets of an Arrow string column; rows: only these (None: all).
+        Matches of one pattern that overlap are one. Ordered by row, then pattern, then start.
         """
-        rows = self._candidates(data, offsets)
         found: list[tuple[int, int, int, int]] = []
-        _, scratch = self._scratches()
-        for row in rows:
+        for row in self._candidates(data, offsets) if rows is None else rows:
             content = data[offsets[row] : min(offsets[row + 1], offsets[row] + MAX_BYTES)].tobytes()
             if len(content) == MAX_BYTES:
                 content = content.decode("utf-8", "ignore").encode()
-            matches: list[tuple[int, int, int]] = []
-
-            def on_match(pattern: int, start: int, end: int, flags: int, context: object) -> None:
-                matches.append((pattern, start, end))  # noqa: B023  # called within this turn of the loop
-
-            self._row.scan(content, on_match, scratch=scratch)
+            matches = self._scan_row(content)
+            for pattern in {m[0] for m in matches} & self._startless:
+                end = min(m[2] for m in matches if m[0] == pattern)
+                matches = [m for m in matches if m[0] != pattern]
+                matches.append((pattern, self._start(pattern, content[:end]), end))
             found += [(row, *span) for span in _merged(matches, content)]
         return np.array(found, np.int64).reshape(-1, 4)
+
+    def _scan_row(self, content: bytes) -> list[tuple[int, int, int]]:
+        """(pattern, start, end) of every match in a message, in bytes; start is 0 for `_startless` patterns."""
+        matches: list[tuple[int, int, int]] = []
+
+        def on_match(pattern: int, start: int, end: int, flags: int, context: object) -> None:
+            matches.append((pattern, start, end))
+
+        self._row.scan(content, on_match, scratch=self._scratches()[1])
+        return matches
+
+    def _start(self, pattern: int, content: bytes) -> int:
+        """Where the shortest match of the pattern that ends with the content begins: by halving, in bytes."""
+        borders = [i for i, byte in enumerate(content) if byte & 0xC0 != 0x80]
+        low, high = 0, len(borders) - 1  # it matches from borders[low] on
+        while low < high:
+            middle = (low + high + 1) // 2
+            tail = content[borders[middle] :]
+            if any(m[0] == pattern and m[2] == len(tail) for m in self._scan_row(tail)):
+                low = middle
+            else:
+                high = middle - 1
+        return borders[low]
 
     def _candidates(self, data: U8, offsets: I32 | I64) -> list[int]:
         """Rows in which something may match, ascending."""

@@ -42,13 +42,12 @@ def tell(pointers: I64, grams: U64, clusters: I64, unwanted: F32) -> tuple[U64, 
     spam = np.bincount(pairs >> 21, weights=unwanted[pairs & ((1 << 21) - 1)], minlength=known.size)
     n, total = float(unwanted.size), float(unwanted.sum())
     rest = np.maximum(n - having, 1.0)
-    information = (
-        _entropy(total / n) - having / n * _entropy(spam / having) - rest / n * _entropy((total - spam) / rest)
-    )
+    information = entropy(total / n) - having / n * entropy(spam / having) - rest / n * entropy((total - spam) / rest)
     return known[spread], information[spread]
 
 
-def _entropy(p: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+def entropy(p: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
+    """Bits of a coin that falls heads with probability p."""
     q = np.clip(p, 1e-12, 1 - 1e-12)
     return np.asarray(-(q * np.log2(q) + (1 - q) * np.log2(1 - q)))
 

@@ -223,7 +223,7 @@ class _Fields:
         problems: list[Problem],
         read_file: ReadFile | None = None,
         zone: tzinfo | None = None,
-        normalise: Normalise = lambda text: [ord(c) for c in text],
+        normalise: Normalise | None = None,
     ) -> None:
         self.lines, self.label, self.source, self.problems = lines, label, source, problems
         self.read_file, self.zone, self.normalise = read_file, zone, normalise
@@ -369,7 +369,7 @@ class _Fields:
 
     def keywords(self, field: str, normalised: bool) -> tuple[str, ...]:
         def read(value: str) -> str | None:
-            length = len(self.normalise(value)) if normalised else len(value)
+            length = len(self.normalise(value)) if normalised and self.normalise else len(value)
             return value if 1 <= length <= MAX_KEYWORD_NIDS else None
 
         expected = f"1 to {MAX_KEYWORD_NIDS} characters"

@@ -1,9 +1,9 @@
 """An operator's rulebook: what it is made of and what identifies it.
 
-A rulebook is a TOML file, with long lists in text files beside it; docs/reference/rulebook.md describes it to those who
-write it. `rulebook_file.load` and `parse` make an immutable `Rulebook` of it or raise `RulebookInvalid` with every
-problem found in one pass. Nothing is changed in place, so a bad file can never replace a good rulebook: the caller keeps
-what it has until it holds a new one. `rules.CompiledRules` makes it run.
+A rulebook is a TOML file, with long lists in text files beside it; docs/reference/rulebook.md describes it to those
+who write it. `rulebook.load` and `parse` make an immutable `Rulebook` of it or raise `RulebookInvalid` with every
+problem found in one pass. Nothing is changed in place, so a bad file can never replace a good rulebook: the caller
+keeps what it has until it holds a new one. `rules.CompiledRules` makes it run.
 
 Rules are for spam, fraud, illegal trade, the protection of brands and numbers, and delivery. The list of categories is
 closed and none is for opinion: that is policy of the project, not a gap.

@@ -48,7 +48,9 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     spam = score >= block_at
     doubtful = (score >= flag_at) & ~spam
     code = spam & fired.code  # a verification code
-    verdict = np.where(spam & ~code, Verdict.BLOCK, np.where(doubtful | code, Verdict.FLAG, Verdict.ALLOW)).astype(np.uint8)
+    verdict = np.where(spam & ~code, Verdict.BLOCK, np.where(doubtful | code, Verdict.FLAG, Verdict.ALLOW)).astype(
+        np.uint8
+    )
 
     flags = np.zeros(rows, np.uint8)
     np.bitwise_or.at(flags, links.rows, links.flags)
@@ -96,7 +98,16 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     spans = _spans(rows, seen, fired, links, marked)
     prints = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(seen.prints)])
     decisions = pa.RecordBatch.from_arrays(
-        [pa.array(verdict), pa.array(category), pa.array(score), reasons, fired.rules, spans, pa.array(campaign), prints],
+        [
+            pa.array(verdict),
+            pa.array(category),
+            pa.array(score),
+            reasons,
+            fired.rules,
+            spans,
+            pa.array(campaign),
+            prints,
+        ],
         schema=DECISION,
     )
     hosts = frozenset(url.host.domain for url in links.urls if not url.flags & UrlFlag.OFFICIAL)
@@ -177,12 +188,11 @@ def _sight(
     base, own = counters.table, Table.empty(rows)
     campaign = np.zeros(rows, np.uint64)
     sightings = np.zeros((rows, 3), np.uint32)
-    size = own.keys.shape[0]
     campaigns.sight(
         seen.prints, seen.filled, people[0], people[1], hours,
-        base.keys, base.rows, base.ids, base.prints, base.hours, base.messages, base.bits,
-        own.keys, own.rows, own.ids, own.prints, own.hours, own.messages, own.bits, own.used,
-        np.zeros(size, np.uint64), np.zeros(size, np.int32), campaign, sightings,
+        base.index, base.ids, base.prints, base.hours, base.messages, base.bits, base.used,
+        own.index, own.ids, own.prints, own.hours, own.messages, own.bits, own.used,
+        campaigns.new_index(2 * min(rows, len(base))), campaign, sightings,
     )  # fmt: skip
     return campaign, sightings, own
 

@@ -164,10 +164,10 @@ def _build(words: U16, lengths: npt.NDArray[np.int64]) -> KeywordMatcher:
 
     keys = np.concatenate(edges)
     numbers = np.arange(1, len(keys) + 1, dtype=np.uint64)
-    nodes: U64 = (numbers << np.uint64(36)) | (np.concatenate(keyword_of) << np.uint64(16)) | np.concatenate(mask_of)
+    nodes = (numbers << np.uint64(36)) | (np.concatenate(keyword_of) << np.uint64(16)) | np.concatenate(mask_of)
     capacity = 1 << max(4, int(2 * len(keys)).bit_length())  # a quarter to half full
     table = np.zeros(2 * capacity, np.uint64)
-    _insert(keys, nodes, table)
+    _insert(keys, nodes.astype(np.uint64), table)
 
     filter_3 = np.zeros(1 << (_FILTER_3_BITS - 6), np.uint64)
     filter_2 = np.zeros(1 << (_FILTER_2_BITS - 6), np.uint64)
@@ -187,7 +187,8 @@ def _set_bits(bitmap: U64, bits: U64) -> None:
 
 @inline
 def _first_slot(edge: np.uint64, mask: np.uint64) -> np.uint64:
-    return np.uint64(((edge * uint64(_HASH_EDGE)) >> uint64(19)) & mask)
+    slot: np.uint64 = ((edge * uint64(_HASH_EDGE)) >> uint64(19)) & mask
+    return slot
 
 
 @kernel
@@ -208,7 +209,8 @@ def _probe(edge: np.uint64, table: U64, mask: np.uint64) -> np.uint64:
     while True:
         found = table[slot]
         if found == edge:
-            return table[slot + uint64(1)]
+            node: np.uint64 = table[slot + uint64(1)]
+            return node
         if found == uint64(0):
             return uint64(0)
         slot = (slot + uint64(2)) & mask

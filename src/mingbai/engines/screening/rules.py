@@ -1,0 +1,668 @@
+"""A rulebook made to run: which rules fire on which rows of a batch, and what comes of it.
+
+Theory of operation. Every condition of a rule that is looked up (keywords, regexes, hosts, numbers, senders, ...) has a
+bit; a look-up gives triples (row, rule, bit). The triples of one row and rule are or-ed, and the rule fires where all
+bits that it requires are there, the bit of its excluding keywords is not, and its plain conditions (hours, category,
+score) hold. All of it is whole-array work; Python touches only rows in which something was found, so a row without a
+hit costs nothing here.
+
+Conflicts. All rules that fire are reported. The one with the highest priority decides; at equal priority allow wins,
+because a message blocked in error costs its reader more than an advert that arrives; then the stricter action (so that
+a rule that only flags does not switch off one that blocks); then the rule that stands first in the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mingbai.engines.screening import codes, contact_numbers, reading, senders
+from mingbai.engines.screening.normalised_text import normalised_column
+from mingbai.engines.screening.regexes import Regex, RegexSet
+from mingbai.engines.screening.rulebook import Normalise, time_zone
+from mingbai.engines.screening.rulebook_types import NumberPattern, Rule, Rulebook, digest_of
+from mingbai.engines.screening.schema import has_text, text_buffers
+from mingbai.engines.screening.trie import KeywordMatcher, compile_keywords
+from mingbai.engines.screening.url_hosts import UrlFlag, raw_address
+from mingbai.engines.screening.urls import UrlTable
+from mingbai.kernel.verdicts import Reason, Verdict
+
+Bools = npt.NDArray[np.bool_]
+F32 = npt.NDArray[np.float32]
+I32 = npt.NDArray[np.int32]
+I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+U64 = npt.NDArray[np.uint64]
+
+KEYWORDS, REGEXES, DOMAINS, URLS, NUMBERS, SENDERS, ACCESS_CODES, SIGNATURES, PLAIN = (1 << i for i in range(9))
+KEYWORDS_NONE = 1 << 9
+FIRST_OF_ALL = 10  # bit of the first of `keywords_all`, of which there are at most 32
+ALL_OF_ALL = ((1 << 32) - 1) << FIRST_OF_ALL
+TEXT = KEYWORDS | REGEXES | DOMAINS | URLS | NUMBERS | ALL_OF_ALL
+
+_CACHED_HOSTS = 1 << 16
+_NEVER = 1 << 62  # microseconds since 1970, beyond any date
+_CODE = -1  # stands for a rule in the targets of `codes.WORDS`
+
+
+def keyword_nids(text: str) -> list[int]:
+    """A keyword as messages are read: the `Normalise` of the engine's own alphabet."""
+    content = np.frombuffer(text.encode("utf-8", "replace") or b"\0", np.uint8)
+    letters, _ = reading.letters_of(content, reading.tables())
+    nids: list[int] = letters.tolist()
+    return nids
+
+
+class Seen(NamedTuple):
+    """What rules need of a batch beside its columns; `kernel.Readings` has the same fields and is taken as well."""
+
+    score: F32
+    category: U8
+    hits: I32  # [k, 4]: row, keyword, start, end (characters of the original text), from `CompiledRules.keywords`
+    logit: F32 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOutcome:
+    """What rules say about the n rows of a batch."""
+
+    NONE: ClassVar[int] = 255
+
+    action: U8  # [n] Verdict of the deciding rule, NONE where no rule fired
+    category: U8  # [n] Category that a stopping rule stands for, else NONE
+    winner: I32  # [n] index of the deciding rule in the rulebook, -1
+    rules: pa.ListArray  # [n] ids of all rules that fired, the deciding one first
+    spans: I32  # [k, 3]: row, start, end of what they matched, characters of the original text, in row order
+    reasons: dict[Reason, Bools]  # which kinds of condition made the rules of a row fire
+    code: Bools  # [n] a verification code (`codes`)
+    service_code: Bools  # [n] sent by a service, not by a person
+
+
+class _Triples:
+    """(row, rule, bit, start, end) of everything found; start -1: not a place in the text."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[I64, I64, U64, I64, I64]] = []
+
+    def add(self, rows: I64, rules: I64, bits: U64 | int, starts: I64 | None = None, ends: I64 | None = None) -> None:
+        if len(rows):
+            nowhere = np.full(len(rows), -1, np.int64)
+            spread = np.broadcast_to(np.asarray(bits, np.uint64), (len(rows),))
+            self.parts.append(
+                (rows, rules, spread, nowhere if starts is None else starts, nowhere if ends is None else ends)
+            )
+
+    def rows_that_met(self, needed: U64) -> I64:
+        """Rows, ascending, in which some rule has all of its bits in `needed`; a rule with none there is left out."""
+        if not self.parts:
+            return np.zeros(0, np.int64)
+        rows, rules, bits, _, _ = self.arrays(needed != 0)
+        order = np.argsort(rows * len(needed) + rules)
+        rows, rules, bits = rows[order], rules[order], bits[order]
+        first = np.flatnonzero(_is_first(rows, rules))
+        met = (
+            (np.bitwise_or.reduceat(bits, first) & needed[rules[first]]) == needed[rules[first]]
+            if len(first)
+            else first
+        )
+        return np.unique(rows[first][met])
+
+    def arrays(self, active: Bools) -> tuple[I64, I64, U64, I64, I64]:
+        """All of it (there must be some), without rules that are not active."""
+        rows, rules, bits, starts, ends = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        kept = active[rules]
+        return (
+            (rows, rules, bits, starts, ends)
+            if kept.all()
+            else (rows[kept], rules[kept], bits[kept], starts[kept], ends[kept])
+        )
+
+
+def _is_first(rows: I64, rules: I64) -> Bools:
+    """Whether each pair is the first of its kind, equal ones adjacent."""
+    new = np.ones(len(rows), np.bool_)
+    new[1:] = (rows[1:] != rows[:-1]) | (rules[1:] != rules[:-1])
+    return new
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """For each keyword or pattern the conditions that it answers: offsets into the three columns."""
+
+    offsets: I64
+    rules: I64
+    bits: U64
+    numbers: I64  # index into `CompiledRules.number_patterns`, -1 for keywords
+
+    @classmethod
+    def of(cls, count: int, targets: Iterable[tuple[int, int, int, int]]) -> _Targets:
+        """targets: (keyword or pattern, rule, bit, number)."""
+        table = np.array(sorted(set(targets)), np.int64).reshape(-1, 4)
+        offsets = np.searchsorted(table[:, 0], np.arange(count + 1)).astype(np.int64)
+        return cls(offsets, table[:, 1], table[:, 2].astype(np.uint64), table[:, 3])
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Look-ups of one column: for rules that must look at every row, and for those that a text condition narrows."""
+
+    everywhere: senders.PrefixTable
+    narrowed: senders.PrefixTable
+
+
+@dataclass(frozen=True, slots=True)
+class _PlainConditions:
+    """Hours, category and score of every rule, as arrays over rules: checked on (row, rule) pairs at once."""
+
+    zone: str
+    hour_slots: I64  # row of `hours` for a rule that has some, else -1
+    hours: Bools  # [slots, 1440] minutes of the local day
+    categories: I64  # bit mask of `Category`, 0: any
+    score_min: F32
+    score_max: F32
+
+    @classmethod
+    def of(cls, rulebook: Rulebook) -> _PlainConditions:
+        rules = rulebook.rules
+        timed = [index for index, rule in enumerate(rules) if rule.hours]
+        slots = np.full(len(rules), -1, np.int64)
+        slots[timed] = np.arange(len(timed))
+        hours = np.zeros((max(len(timed), 1), 1440), np.bool_)
+        for slot, index in enumerate(timed):
+            for begin, end in rules[index].hours:
+                minutes = np.arange(begin, end if end > begin else end + 1440) % 1440
+                hours[slot, minutes] = True
+        return cls(
+            rulebook.time_zone,
+            slots,
+            hours,
+            np.array([sum(1 << c for c in rule.message_category) for rule in rules], np.int64),
+            # float32 like the score itself, or 0.9 would lie above a score of 0.9
+            np.array([-np.inf if rule.score_min is None else rule.score_min for rule in rules], np.float32),
+            np.array([np.inf if rule.score_max is None else rule.score_max for rule in rules], np.float32),
+        )
+
+    def hold(self, rows: I64, rules: I64, seen: Seen, minutes: Callable[[], I64]) -> Bools:
+        """For each (row, rule) pair whether the rule's plain conditions hold. minutes: local minute of each row."""
+        score = seen.score[rows]
+        holds: Bools = (score >= self.score_min[rules]) & (score <= self.score_max[rules])
+        wanted = self.categories[rules]
+        holds &= (wanted == 0) | ((wanted >> seen.category[rows]) & 1).astype(np.bool_)
+        slots = self.hour_slots[rules]
+        timed = np.flatnonzero(slots >= 0)
+        if len(timed):
+            holds[timed] &= self.hours[slots[timed], minutes()[rows[timed]]]
+        return holds
+
+
+@dataclass(frozen=True)
+class CompiledRules:
+    """A rulebook, compiled. Immutable and picklable; `apply` may run in several threads."""
+
+    rulebook: Rulebook
+    keywords: KeywordMatcher  # for the kernel; also holds `codes.WORDS`
+    number_patterns: tuple[NumberPattern, ...]
+    _keyword_targets: _Targets
+    _patterns: dict[tuple[str, bool], tuple[RegexSet, _Targets]]  # by text read, and whether others narrow
+    _domains: dict[str, list[int]]
+    _urls: list[tuple[list[str], int]]
+    _columns: dict[str, _Columns]  # sender, access_code, signature
+    _required: U64
+    _before_patterns: U64  # text conditions of each rule that are looked up before its regexes
+    _plain: _PlainConditions
+    _rank: I64
+    _valid: tuple[I64, I64]  # microseconds since 1970 from which and until which each rule is active
+    _actions: U8
+    _categories: U8  # `_stands_for`
+    _ids: pa.Array
+    _hosts: dict[str, tuple[int, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )  # cache of `_domain_rules`
+
+    @classmethod
+    def none(cls) -> CompiledRules:
+        """No rules at all."""
+        return cls.of(Rulebook("none", "0", "UTC", (), digest_of("none", "0", "UTC", ())))
+
+    @classmethod
+    def of(cls, rulebook: Rulebook, normalise: Normalise = keyword_nids) -> CompiledRules:
+        """Compile. normalise: what the rulebook was validated with. Takes up to seconds for a large rulebook."""
+        rules = rulebook.rules
+        words: list[Sequence[int]] = []
+        targets: list[tuple[int, int, int, int]] = []
+        number_patterns: list[NumberPattern] = []
+        patterns: dict[tuple[str, bool], list[tuple[Regex, int, int]]] = {}
+        required = np.zeros(len(rules), np.uint64)
+        for word in codes.WORDS:
+            targets.append((len(words), _CODE, 0, -1))
+            words.append(normalise(word))
+        for index, rule in enumerate(rules):
+            required[index] = _required(rule)
+            for bit, keyword in _keywords(rule):
+                if rule.normalised:
+                    targets.append((len(words), index, bit, -1))
+                    words.append(normalise(keyword))
+                else:
+                    kind = ("original", _before_patterns(rule) != 0)
+                    patterns.setdefault(kind, []).append((Regex(_literal(keyword), rule.case), index, bit))
+            for number in rule.numbers:
+                targets.append((len(words), index, NUMBERS, len(number_patterns)))
+                words.append(normalise(number.text))
+                number_patterns.append(number)
+            for pattern in rule.regexes:
+                kind = (rule.on, _before_patterns(rule) != 0)
+                patterns.setdefault(kind, []).append((Regex(pattern, rule.case), index, REGEXES))
+        matcher, ids = compile_keywords(words)
+        compiled = {
+            kind: (
+                RegexSet([regex for regex, _, _ in entries]),
+                _Targets.of(len(entries), ((i, index, bit, -1) for i, (_, index, bit) in enumerate(entries))),
+            )
+            for kind, entries in patterns.items()
+        }
+        domains: dict[str, list[int]] = {}
+        for index, rule in enumerate(rules):
+            for domain in rule.domains:
+                domains.setdefault(raw_address(domain) or domain, []).append(index)
+        columns = {
+            "sender": [(f, i) for i, r in enumerate(rules) for e in r.senders for f in senders.address_forms(e)],
+            "access_code": [(e + "*", i) for i, r in enumerate(rules) for e in r.access_codes],
+            "signature": [(_folded_signature(e, normalise), i) for i, r in enumerate(rules) for e in r.signatures],
+        }
+        return cls(
+            rulebook=rulebook,
+            keywords=matcher,
+            number_patterns=tuple(number_patterns),
+            _keyword_targets=_Targets.of(
+                matcher.count, ((int(ids[word]), rule, bit, number) for word, rule, bit, number in targets)
+            ),
+            _patterns=compiled,
+            _domains=domains,
+            _urls=[(url.lower().split("*"), index) for index, rule in enumerate(rules) for url in rule.urls],
+            _columns={
+                name: _Columns(
+                    senders.PrefixTable((e, i) for e, i in entries if not int(required[i]) & TEXT),
+                    senders.PrefixTable((e, i) for e, i in entries if int(required[i]) & TEXT),
+                )
+                for name, entries in columns.items()
+            },
+            _required=required,
+            _before_patterns=np.array([_before_patterns(rule) for rule in rules], np.uint64),
+            _plain=_PlainConditions.of(rulebook),
+            _rank=_ranks(rules),
+            _valid=(
+                np.array(
+                    [
+                        _NEVER if not r.enabled else -_NEVER if r.valid_from is None else _micros(r.valid_from)
+                        for r in rules
+                    ],
+                    np.int64,
+                ),
+                np.array([_NEVER if r.valid_to is None else _micros(r.valid_to) for r in rules], np.int64),
+            ),
+            _actions=np.array([int(rule.action) for rule in rules], np.uint8),
+            _categories=np.array([_stands_for(rule) for rule in rules], np.uint8),
+            _ids=pa.array([rule.id for rule in rules], pa.string()),
+        )
+
+    @property
+    def version(self) -> str:
+        """Name, version and digest, as a ledger entry names the rulebook that decided."""
+        return f"{self.rulebook.name} {self.rulebook.version} {self.rulebook.digest[:12]}"
+
+    def apply(self, batch: pa.RecordBatch, seen: Seen, links: UrlTable, at: datetime) -> RuleOutcome:
+        """Which rules fire on which rows of a batch.
+
+        batch: columns of `MESSAGE`, n rows, and `signature` if the caller knows it better than the text; seen: score,
+        category and keyword hits of the rows; links: their URLs; at: aware, the moment at which rules must be valid,
+        and the time of messages that bring none.
+        """
+        n = batch.num_rows
+        active = self._active(at)
+        triples = _Triples()
+        codes_at = self._match_keywords(batch, seen, triples)
+        self._match_links(links, triples)
+        self._match_regexes(batch, active, triples)
+        self._match_columns(batch, triples)
+        self._match_plain(n, active, triples)
+        code = _verification_codes(batch, links, codes_at)
+        service_code = _service_codes(batch)
+        if not triples.parts:
+            return _silence(n, code, service_code)
+
+        rows, rules, bits, starts, ends = triples.arrays(active)
+        order = np.argsort(rows * len(self._rank) + self._rank[rules], kind="stable")
+        rows, rules, bits, starts, ends = rows[order], rules[order], bits[order], starts[order], ends[order]
+        new = _is_first(rows, rules)
+        first = np.flatnonzero(new)
+        pair_bits = np.bitwise_or.reduceat(bits, first) if len(first) else bits
+        pair_rows, pair_rules = rows[first], rules[first]
+        required = self._required[pair_rules]
+        fires = ((pair_bits & required) == required) & ((pair_bits & np.uint64(KEYWORDS_NONE)) == 0)
+        minutes = lru_cache(1)(lambda: local_minutes(batch, at, self._plain.zone))
+        fires &= self._plain.hold(pair_rows, pair_rules, seen, minutes)
+        if not fires.any():
+            return _silence(n, code, service_code)
+
+        where = fires[np.cumsum(new) - 1] & (starts >= 0) & (bits != KEYWORDS_NONE)
+        spans = np.stack([rows[where], starts[where], ends[where]], axis=1).astype(np.int32)
+        return self._outcome(n, pair_rows[fires], pair_rules[fires], pair_bits[fires], spans, code, service_code)
+
+    def _active(self, at: datetime) -> Bools:
+        moment = _micros(at)
+        return (self._valid[0] <= moment) & (moment < self._valid[1])
+
+    def _outcome(
+        self, n: int, rows: I64, rules: I64, bits: U64, spans: I32, code: Bools, service_code: Bools
+    ) -> RuleOutcome:
+        """rows, rules, bits: the pairs that fire, by row and then by rank; at least one."""
+        winner = np.full(n, -1, np.int32)
+        winner[rows[::-1]] = rules[::-1]  # of several assignments the last, which is the first in rank, stays
+        decided = winner >= 0
+        offsets = np.zeros(n + 1, np.int32)
+        np.cumsum(np.bincount(rows, minlength=n), out=offsets[1:])
+        is_allow = self._actions[rules] == Verdict.ALLOW
+
+        def mask(pairs: Bools) -> Bools:
+            result = np.zeros(n, np.bool_)
+            result[rows[pairs]] = True
+            return result
+
+        def has(kinds: int) -> Bools:
+            return np.asarray((bits & np.uint64(kinds)) != 0, np.bool_)
+
+        return RuleOutcome(
+            action=np.where(decided, self._actions[winner], np.uint8(RuleOutcome.NONE)),
+            category=np.where(decided, self._categories[winner], np.uint8(RuleOutcome.NONE)),
+            winner=winner,
+            rules=pa.ListArray.from_arrays(pa.array(offsets), self._ids.take(pa.array(rules))),
+            spans=spans,
+            reasons={
+                Reason.RULE_KEYWORD: mask(has(KEYWORDS | ALL_OF_ALL)),
+                Reason.RULE_REGEX: mask(has(REGEXES)),
+                Reason.RULE_URL: mask(has(DOMAINS | URLS)),
+                Reason.RULE_NUMBER: mask(has(NUMBERS)),
+                Reason.RULE_CONDITION: mask(~has(TEXT)),
+                Reason.RULE_ALLOW: mask(is_allow),
+            },
+            code=code,
+            service_code=service_code,
+        )
+
+    # ---- look-ups
+
+    def _match_keywords(self, batch: pa.RecordBatch, seen: Seen, triples: _Triples) -> I64:
+        """Keywords and numbers from the kernel's hits; returns the rows that hold one of `codes.WORDS`."""
+        if not len(seen.hits):
+            return np.zeros(0, np.int64)
+        hits = seen.hits.astype(np.int64)
+        targets = self._keyword_targets
+        position, target = senders.expand(hits[:, 1], targets.offsets, np.arange(len(targets.rules)))
+        rows, starts, ends = hits[position, 0], hits[position, 2], hits[position, 3]
+        rules, bits, numbers = targets.rules[target], targets.bits[target], targets.numbers[target]
+        is_rule = rules != _CODE
+        for k in np.flatnonzero(numbers >= 0).tolist():
+            text = batch.column("text")[int(rows[k])].as_py()
+            number = self.number_patterns[int(numbers[k])]
+            is_rule[k] = contact_numbers.stands_alone(number, text, int(starts[k]), int(ends[k]))
+        triples.add(rows[is_rule], rules[is_rule], bits[is_rule], starts[is_rule], ends[is_rule])
+        return np.unique(rows[rules == _CODE])
+
+    def _match_regexes(self, batch: pa.RecordBatch, active: Bools, triples: _Triples) -> None:
+        """Comes last of the text conditions: where a rule has others, only rows that met those are scanned."""
+        for (text, is_narrowed), (regexes, targets) in self._patterns.items():
+            if not active[targets.rules].any():
+                continue
+            chosen = None
+            if is_narrowed:
+                needed = np.zeros(len(self._rank), np.uint64)
+                needed[targets.rules] = self._before_patterns[targets.rules]
+                chosen = triples.rows_that_met(np.where(active, needed, np.uint64(0)))
+                if not len(chosen):
+                    continue
+            data, offsets = text_buffers(batch)
+            normalised = normalised_column(data, offsets) if text == "normalised" else None
+            buffers: tuple[U8, I32 | I64] = (data, offsets)
+            if normalised:
+                buffers = normalised.data, normalised.offsets
+            matches = regexes.scan(*buffers, None if chosen is None else chosen.tolist())
+            position, target = senders.expand(matches[:, 1], targets.offsets, np.arange(len(targets.rules)))
+            rows, starts, ends = matches[position, 0], matches[position, 2], matches[position, 3]
+            if normalised:
+                starts, ends = normalised.original(rows, starts, ends)
+            triples.add(rows, targets.rules[target], targets.bits[target], starts, ends)
+
+    def _match_links(self, links: UrlTable, triples: _Triples) -> None:
+        if not links.urls or not (self._domains or self._urls):
+            return
+        found: list[tuple[int, int, int, int, int]] = []
+        for row, url in zip(links.rows.tolist(), links.urls, strict=True):
+            name = url.host.name
+            rules = self._hosts.get(name)
+            if rules is None:
+                rules = self._domain_rules(name)
+            for rule in rules:
+                found.append((row, rule, DOMAINS, url.start, url.end))
+            if self._urls:
+                target = f"{name}{url.path}".lower()
+                found += [
+                    (row, rule, URLS, url.start, url.end) for parts, rule in self._urls if _is_like(target, parts)
+                ]
+        table = np.array(found, np.int64).reshape(-1, 5)
+        triples.add(table[:, 0], table[:, 1], table[:, 2].astype(np.uint64), table[:, 3], table[:, 4])
+
+    def _domain_rules(self, name: str) -> tuple[int, ...]:
+        """Rules that name the host or a domain above it."""
+        found: list[int] = []
+        parent = name
+        while parent:
+            found += self._domains.get(parent, ())
+            parent = parent.partition(".")[2]
+        if len(self._hosts) >= _CACHED_HOSTS:
+            self._hosts.clear()
+        self._hosts[name] = rules = tuple(found)
+        return rules
+
+    def _match_columns(self, batch: pa.RecordBatch, triples: _Triples) -> None:
+        """Senders, access codes and signatures: everywhere, or only in rows where a text condition was met."""
+        found_rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(part[0] for part in triples.parts)]))
+        for name, bit in (("sender", SENDERS), ("access_code", ACCESS_CODES), ("signature", SIGNATURES)):
+            columns = self._columns[name]
+            for table, rows in ((columns.everywhere, None), (columns.narrowed, found_rows)):
+                if not table or (rows is not None and not len(rows)):
+                    continue
+                column = _column(batch, name, rows)
+                if column is None:
+                    continue
+                hit, rules = _match_signatures(table, column) if name == "signature" else table.match(column)
+                triples.add(hit if rows is None else rows[hit], rules, bit)
+
+    def _match_plain(self, n: int, active: Bools, triples: _Triples) -> None:
+        """Rules of hours, category and score alone are tried on every row."""
+        for rule in np.flatnonzero(active & (self._required == PLAIN)).tolist():
+            triples.add(np.arange(n, dtype=np.int64), np.full(n, rule, np.int64), PLAIN)
+
+
+# ---- compiling
+
+
+def _keywords(rule: Rule) -> Iterable[tuple[int, str]]:
+    yield from ((KEYWORDS, keyword) for keyword in rule.keywords)
+    yield from ((1 << (FIRST_OF_ALL + i), keyword) for i, keyword in enumerate(rule.keywords_all))
+    yield from ((KEYWORDS_NONE, keyword) for keyword in rule.keywords_none)
+
+
+def _required(rule: Rule) -> int:
+    present = {
+        KEYWORDS: rule.keywords,
+        REGEXES: rule.regexes,
+        DOMAINS: rule.domains,
+        URLS: rule.urls,
+        NUMBERS: rule.numbers,
+        SENDERS: rule.senders,
+        ACCESS_CODES: rule.access_codes,
+        SIGNATURES: rule.signatures,
+    }
+    bits = sum(bit for bit, values in present.items() if values)
+    bits |= ((1 << len(rule.keywords_all)) - 1) << FIRST_OF_ALL
+    return bits or PLAIN
+
+
+def _before_patterns(rule: Rule) -> int:
+    """Bits of the text conditions that are looked up before the rule's patterns."""
+    by_pattern = REGEXES if rule.normalised else REGEXES | KEYWORDS | ALL_OF_ALL
+    return _required(rule) & TEXT & ~by_pattern
+
+
+def _ranks(rules: Sequence[Rule]) -> I64:
+    """Place of each rule in the order in which rules decide; see the module's text."""
+    strictness = {Verdict.ALLOW: 0, Verdict.BLOCK: 1, Verdict.HOLD: 2, Verdict.FLAG: 3}
+    order = sorted(range(len(rules)), key=lambda i: (-rules[i].priority, strictness[rules[i].action], i))
+    ranks = np.empty(len(rules), np.int64)
+    ranks[order] = np.arange(len(rules))
+    return ranks
+
+
+def _stands_for(rule: Rule) -> int:
+    category = rule.category.message_category
+    return RuleOutcome.NONE if category is None or rule.action == Verdict.ALLOW else int(category)
+
+
+def _literal(keyword: str) -> str:
+    """A keyword as a regex that matches nothing else. Every ASCII sign may be escaped in PCRE, letters may not."""
+    return "".join("\\" + c if c.isascii() and not c.isalnum() else c for c in keyword)
+
+
+# ---- matching
+
+
+def _is_like(text: str, parts: Sequence[str]) -> bool:
+    """Whether a text is like a pattern that was split at its stars. Linear: each part is taken where it comes first."""
+    first, *middle = parts
+    if not middle:
+        return text == first
+    last = middle.pop()
+    if not text.startswith(first) or len(text) < len(first) + len(last) or not text.endswith(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for part in middle:
+        found = text.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def _column(batch: pa.RecordBatch, name: str, rows: I64 | None) -> pa.Array | None:
+    """A column as its table wants it, or those rows of it; None if the batch has none."""
+    present = has_text(batch, name)
+    if not present and name != "signature":
+        return None
+    column = batch.column(name if present else "text")
+    if rows is not None:
+        column = column.take(pa.array(rows))
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    column = column.cast(pa.string())
+    if name == "sender":
+        return senders.folded_addresses(column)
+    return column if present else senders.signature_column(column)
+
+
+def _match_signatures(table: senders.PrefixTable, column: pa.Array) -> tuple[I64, I64]:
+    """Signatures are compared normalised, so that full width or traditional letters do not hide one."""
+    encoded = column.dictionary_encode()
+    folded = pa.array([_folded_signature(s, keyword_nids) for s in encoded.dictionary.to_pylist()], pa.string())
+    known, rules = table.match(folded)
+    codes_of_rows = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    order = np.argsort(codes_of_rows, kind="stable")
+    bounds = np.searchsorted(codes_of_rows[order], np.arange(len(folded) + 1)).astype(np.int64)
+    position, rows = senders.expand(known, bounds, order)
+    return rows, rules[position]
+
+
+def _folded_signature(signature: str, normalise: Normalise) -> str:
+    star = "*" if signature.endswith("*") else ""
+    return "".join(map(chr, normalise(signature.removesuffix("*")))) + star
+
+
+def _silence(n: int, code: Bools, service_code: Bools) -> RuleOutcome:
+    """What no rule has to say."""
+    nothing = np.zeros(n, np.bool_)
+    return RuleOutcome(
+        action=np.full(n, RuleOutcome.NONE, np.uint8),
+        category=np.full(n, RuleOutcome.NONE, np.uint8),
+        winner=np.full(n, -1, np.int32),
+        rules=pa.ListArray.from_arrays(pa.array(np.zeros(n + 1, np.int32)), _NO_IDS),
+        spans=np.zeros((0, 3), np.int32),
+        reasons=dict.fromkeys(_REASONS, nothing),
+        code=code,
+        service_code=service_code,
+    )
+
+
+_NO_IDS = pa.array([], pa.string())
+_REASONS = (
+    *(Reason.RULE_KEYWORD, Reason.RULE_REGEX, Reason.RULE_URL),
+    *(Reason.RULE_NUMBER, Reason.RULE_CONDITION, Reason.RULE_ALLOW),
+)
+
+
+def _verification_codes(batch: pa.RecordBatch, links: UrlTable, rows: I64) -> Bools:
+    """rows: those with one of `codes.WORDS`."""
+    result = np.zeros(batch.num_rows, np.bool_)
+    if len(rows):
+        foreign = set(links.rows[(links.flags & int(UrlFlag.OFFICIAL)) == 0].tolist())
+        texts = batch.column("text").take(pa.array(rows)).to_pylist()
+        for row, text in zip(rows.tolist(), texts, strict=True):
+            result[row] = codes.is_verification_code(text, has_foreign_url=row in foreign)
+    return result
+
+
+def _service_codes(batch: pa.RecordBatch) -> Bools:
+    result = np.zeros(batch.num_rows, np.bool_)
+    if batch.num_rows and has_text(batch, "sender"):
+        senders.mark_service_codes(*text_buffers(batch, "sender"), result)
+    if has_text(batch, "access_code"):
+        result |= batch.column(batch.schema.get_field_index("access_code")).is_valid().to_numpy(zero_copy_only=False)
+    return result
+
+
+def _micros(moment: datetime) -> int:
+    """Microseconds since 1970."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+_QUARTER_US = 15 * 60 * 1_000_000
+
+
+def local_minutes(batch: pa.RecordBatch, at: datetime, zone: str) -> I64:
+    """Minute of the local day of each row; a row without a time has that of `at`."""
+    moment = _micros(at)
+    index = batch.schema.get_field_index("time")
+    if index < 0:
+        micros = np.full(batch.num_rows, moment, np.int64)
+    else:
+        column = batch.column(index).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+        micros = column.fill_null(moment).to_numpy(zero_copy_only=False)
+    # Zones change their offset at whole quarters of an hour, so one look-up a quarter is enough.
+    quarters, inverse = np.unique(micros // _QUARTER_US, return_inverse=True)
+    offsets = np.fromiter((_offset_minutes(int(q), zone) for q in quarters), np.int64, len(quarters))
+    minutes: I64 = (micros // 60_000_000 + offsets[inverse]) % 1440
+    return minutes
+
+
+@lru_cache(1 << 12)
+def _offset_minutes(quarter: int, zone: str) -> int:
+    """Offset of the zone from UTC in a quarter of an hour since 1970; beyond the calendar that of its ends."""
+    seconds = min(max(quarter * 900, -62_000_000_000), 253_000_000_000)
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    offset = moment.astimezone(time_zone(zone)).utcoffset()
+    return int(offset.total_seconds() // 60) if offset is not None else 0
