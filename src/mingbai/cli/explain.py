@@ -31,6 +31,7 @@ _SCALE_WIDTH = 40
 
 def explain(
     text: Annotated[str, Parameter(help=_("The message; - reads it from standard input."))],
+    /,
     *,
     sender: Annotated[str | None, Parameter(help=_("Number of the sender."))] = None,
     receiver: Annotated[str | None, Parameter(help=_("Number of the receiver."))] = None,
@@ -121,13 +122,15 @@ def explanation(found: Explanation, rules: dict[str, Rule], console: Console) ->
 def _readings(found: Explanation) -> list[Text]:
     """What was written, and what it was read as, where the two differ."""
     lines = []
+    if Reason.EVASION in found.reasons or any(item.is_read_otherwise for item in found.evidence):
+        lines.append(Text.assemble((f"{_('read as')}  ", "dim"), (visible(found.read_as), "")))
     for item in found.evidence:
         if item.is_read_otherwise and item.read_as:
             lines.append(
                 Text.assemble(
                     (visible(item.written.strip()), STYLES[found.verdict]),
                     (f"  {_('was read as')}  ", "dim"),
-                    (item.read_as, "bold"),
+                    (visible(item.read_as), "bold"),
                 )
             )
     return lines
@@ -142,7 +145,7 @@ def _scale(found: Explanation) -> Text:
     line = Text("0 ", style="dim")
     for at, cell in enumerate(cells):
         line.append("●" if at == here else cell, style=STYLES[found.verdict] if at == here else "dim")
-    line.append(" 1   ", style="dim")
+    line.append(" 1\n", style="dim")
     said = _("score {score:.3f} · flagged from {flag:.3f} · blocked from {block:.3f}")
     return line.append(said.format(score=found.score, flag=found.flag_at, block=found.block_at))
 

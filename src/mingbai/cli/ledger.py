@@ -142,6 +142,7 @@ def vouched_line(stream: StreamReport, *, has_anchor: bool) -> str:
 @app.command(help=_("Sign the chain as it stands, and write the anchor that proves it, to keep elsewhere."))
 def export_anchor(
     output: Annotated[Path, Parameter(help=_("File to write (anchors in it stay); - is standard output."))],
+    /,
     *,
     stream: Stream = None,
     data: Data = None,
@@ -253,6 +254,7 @@ def show(
 @app.command(help=_("Ask with SQL (DuckDB): the table is `entries`, over all streams, sealed and open segments."))
 def query(
     sql: Annotated[str, Parameter(help=_("Such as: SELECT verdict, count(*) FROM entries GROUP BY verdict"))],
+    /,
     *,
     as_csv: Annotated[bool, Parameter(name="--csv", negative=(), help=_("As CSV, for programs."))] = False,
     data: Data = None,
@@ -306,6 +308,7 @@ def _passphrase(file: Path | None, *, twice: bool) -> str:
 @keys_app.command(help=_("Write the keys, encrypted under a passphrase: for a safe or an escrow agent."))
 def backup(
     output: Annotated[Path, Parameter(help=_("File to make (mode 0600); it must not exist."))],
+    /,
     *,
     passphrase_file: PassphraseFile = None,
     data: Data = None,
@@ -330,6 +333,7 @@ def backup(
 @keys_app.command(help=_("Put the keys of a backup in place. A key file that is there is never overwritten."))
 def restore(
     backup: Annotated[Path, Parameter(help=_("File that `ledger keys backup` wrote."))],
+    /,
     *,
     passphrase_file: PassphraseFile = None,
     data: Data = None,
@@ -353,6 +357,7 @@ def restore(
 @keys_app.command(help=_("Replace a key: master (encrypts), signing (signs heads) or pseudonym (hashes numbers)."))
 def rotate(
     which: Annotated[str, Parameter(help=_("master, signing or pseudonym"))],
+    /,
     *,
     forget_old: Annotated[
         bool,

@@ -26,7 +26,7 @@ app["--help"].help = _("Show this and exit.")
 
 
 @app.command(help=_("Read a rulebook and say everything that is wrong with it. Exit code: 0 valid, 2 not."))
-def check(file: Annotated[Path, Parameter(help=_("The rulebook (TOML)."))]) -> int:
+def check(file: Annotated[Path, Parameter(help=_("The rulebook (TOML)."))], /) -> int:
     from mingbai.cli.fast_start import leave_out_unused
 
     leave_out_unused()
@@ -51,10 +51,18 @@ def check(file: Annotated[Path, Parameter(help=_("The rulebook (TOML)."))]) -> i
 
 
 @app.command(help=_("Write a rulebook to start from, with comments. A file that is there is never overwritten."))
-def init(file: Annotated[Path, Parameter(help=_("File to write."))] = Path("rules.toml")) -> int:
+def init(
+    file: Annotated[Path, Parameter(help=_("File to write."))] = Path("rules.toml"),
+    /,
+    *,
+    shipped: Annotated[
+        bool, Parameter(negative=(), help=_("A copy of the rulebook that Mingbai ships, instead of a short one."))
+    ] = False,
+) -> int:
     from mingbai.cli.ledger import FileUnusable
 
-    content = (files("mingbai.cli") / "templates" / f"rules.{language()}.toml").read_bytes()
+    template = files("mingbai.cli") / "templates" / f"rules.{language()}.toml"
+    content = (files("mingbai.engines.screening") / "data" / "rulebook.toml" if shipped else template).read_bytes()
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         with os.fdopen(descriptor, "wb") as target:

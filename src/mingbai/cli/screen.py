@@ -71,7 +71,6 @@ def screen(
     from mingbai.connectors.policies import read_policy
     from mingbai.connectors.tables import STANDARD_STREAM, RejectsWriter, open_output, read_messages
 
-    started = time.monotonic()
     source = read_policy(
         rulebook=rules or settings.screening.rulebook, model=model or settings.screening.model, now=utc_now()
     )
@@ -107,6 +106,7 @@ def screen(
                     open_output(output, reader.kept_schema, format=chosen, guard_formulas=guard_formulas)
                 )
             update = stack.enter_context(progress_bar(progress, _("Screening")))
+            started = time.monotonic()
             tally = screen_tables(
                 reader,
                 policy,

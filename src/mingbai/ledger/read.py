@@ -214,7 +214,10 @@ class StreamReader:
                         given = int(batch.column("seq")[-1].as_py())
                         yield batch
                     continue
-                except FileNotFoundError:  # sealed since the listing
+                except OSError as error:
+                    if segment.open.exists():
+                        raise LedgerDamaged(path=str(segment.open), offset=0, what=str(error)) from error
+                    # sealed since the listing
                     segment = Segment(segment.first_seq, None, sealed_path(self._folder, segment.first_seq))
             for batch in self._sealed_commits(segment, chosen, columns, whole_groups):
                 if int(batch.column("seq")[0].as_py()) > given:
@@ -328,7 +331,7 @@ class StreamReader:
         if path not in self._indexes:
             try:
                 self._indexes[path] = BlobIndex(path)
-            except FileNotFoundError:
+            except OSError:
                 return None
             if len(self._indexes) > 16:
                 self._indexes.popitem(last=False)

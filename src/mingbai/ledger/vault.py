@@ -380,7 +380,7 @@ class BlobIndex:
     """Where in a vault file the blob of each commit lies: by the commit's first seq."""
 
     def __init__(self, path: Path) -> None:
-        """Reads the headers only. Raises FileNotFoundError. What follows damage is not found."""
+        """Reads the headers only. Raises OSError. What follows damage is not found."""
         self._path = path
         self._places: dict[int, tuple[int, int]] = {}
         with open(path, "rb") as file:
@@ -400,5 +400,5 @@ class BlobIndex:
             with open(self._path, "rb") as file:
                 file.seek(place[0])
                 return Blob.parse(file.read(place[1]))
-        except FileNotFoundError:  # expired since
+        except OSError:  # expired since
             return None

@@ -22,6 +22,8 @@ from mingbai.kernel.errors import MingbaiError
 if TYPE_CHECKING:
     from tests.connectors.tables.conftest import Read, ReadAll
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["您好，验证码是123456", "hello", "", '"quoted"', 'a "b", c', "two\nlines", "tab\there", "😀𠮷", "\\", "{}[]:"]
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-be", "gb18030"]
 SPECIAL = [

@@ -336,6 +336,7 @@ except OutputCannotWrite as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl", "out.parquet", "out.csv.gz"])
 def test_nothing_is_left_behind_when_the_disk_takes_no_more(tmp_path: Path, name: str) -> None:
     done = subprocess.run(

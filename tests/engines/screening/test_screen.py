@@ -139,13 +139,17 @@ def test_every_kind_of_text_column_is_read() -> None:
 
 
 def test_a_missing_text_reads_as_empty_and_a_missing_column_is_named() -> None:
-    decisions, _ = screen(pa.RecordBatch.from_arrays([pa.array([None, SPAM], pa.string())], ["text"]), policy(), Counters())
+    decisions, _ = screen(
+        pa.RecordBatch.from_arrays([pa.array([None, SPAM], pa.string())], ["text"]), policy(), Counters()
+    )
     assert decisions.column("verdict").to_pylist() == [Verdict.ALLOW, Verdict.BLOCK]
     with pytest.raises(SchemaMismatch, match="text"):
         screen(pa.RecordBatch.from_pydict({"body": ["x"]}), policy(), Counters())
     with pytest.raises(SchemaMismatch, match="int64"):
         screen(pa.RecordBatch.from_pydict({"text": [1]}), policy(), Counters())
-    assert screen(pa.RecordBatch.from_arrays([pa.array([], pa.string())], ["text"]), policy(), Counters())[0].num_rows == 0
+    assert (
+        screen(pa.RecordBatch.from_arrays([pa.array([], pa.string())], ["text"]), policy(), Counters())[0].num_rows == 0
+    )
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=200), min_size=1, max_size=6))

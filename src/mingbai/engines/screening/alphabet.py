@@ -8,7 +8,7 @@ One `uint32` per code point below U+20000 (`TABLE_SIZE`; everything above shares
 
 So width, case, script style (circled, mathematical, superscript), traditional forms, accents and homoglyphs are folded
 by one look-up, and invisible characters, combining marks, spaces and punctuation vanish from the normalised text.
-What needs its neighbours (split characters, pinyin between characters, numerals in other scripts) is `kernel.py`'s work.
+What needs its neighbours (split characters, pinyin between characters, numerals in other scripts) is `reading`'s work.
 
 A second table gives the sound of a character: toneless pinyin with the mergers that Southern Mandarin makes and
 spammers use (zh/z, ch/c, sh/s, -ng/-n), so that 薇信, 威信 and 微信 sound alike.
@@ -197,7 +197,7 @@ def table() -> npt.NDArray[np.uint32]:
 
 @cache
 def sounds() -> npt.NDArray[np.uint16]:
-    """uint16[0x10000]: nid -> its sound (`SOUND_BASE` + id) for Chinese characters, the digit mark for digits, else itself."""
+    """uint16[0x10000]: nid -> its sound: `SOUND_BASE` + id for Chinese characters, '0' for digits, else itself."""
     out = np.arange(0x10000, dtype=np.uint16)
     out[0x30:0x3A] = 0x30
     ids = _syllables()
@@ -220,7 +220,7 @@ def numerals() -> npt.NDArray[np.uint16]:
 
 @cache
 def pinyin_trie() -> npt.NDArray[np.uint16]:
-    """uint16[states, 27]: trie of pinyin over a..z; column 26 holds the sound of the syllable that ends there, 0 for none."""
+    """uint16[states, 27]: trie of pinyin over a..z; column 26: the sound of the syllable that ends there, or 0."""
     states: list[list[int]] = [[0] * 27]
     for syllable, sound in _syllables().items():
         at = 0
@@ -238,7 +238,7 @@ def pinyin_trie() -> npt.NDArray[np.uint16]:
 
 @cache
 def splits() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint16]]:
-    """Split characters, sorted: keys uint32 (left nid << 16 | right nid) and the uint16 nid that the pair is read as."""
+    """Split characters, sorted: keys uint32 (left nid << 16 | right nid), and the nid that each pair is read as."""
     pairs = sorted({(ord(p[0]) << 16 | ord(p[1]), ord(whole)) for p, whole, _ in _rows("splits.tsv")})
     keys, wholes = np.array([k for k, _ in pairs], np.uint32), np.array([v for _, v in pairs], np.uint16)
     keys.setflags(write=False)

@@ -104,6 +104,11 @@ def brands() -> Mapping[str, Brand]:
     return _index().brands
 
 
+def is_token(name: str) -> bool:
+    """Whether a name is just what a brand is called."""
+    return name in _index().strong or name in _index().weak
+
+
 def official_brand(host: str, name: str, suffix: str) -> str:
     """Id of the brand whose own the host is, or "".
 

@@ -19,9 +19,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import uint32, uint64
 
-from mingbai.engines.screening.jit import inline, kernel
+from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint32, uint64
 from mingbai.engines.screening.reading import K1, K2, K3, U8, U16, U32, U64
 
 BINS: Final = 16
@@ -119,7 +118,7 @@ class Counters:
         return Sighting(
             campaign,
             int(self.table.messages[row].sum()),
-            *(int(round(_estimate(self.table.bits[row, 0, who] | self.table.bits[row, 1, who]))) for who in (0, 1)),
+            *(round(_estimate(self.table.bits[row, 0, who] | self.table.bits[row, 1, who])) for who in (0, 1)),
         )
 
     def _make_room(self, more: int) -> None:
@@ -140,7 +139,7 @@ class Counters:
 
 
 @inline
-def print_key(prints: U16, r: int) -> int:
+def print_key(prints: U16, r: Number) -> Number:
     """Key of an equal fingerprint, never 0. It is also the id of a campaign that starts here."""
     h = uint64(0x243F6A8885A308D3)
     for b in range(BINS):
@@ -150,7 +149,7 @@ def print_key(prints: U16, r: int) -> int:
 
 
 @inline
-def band_key(prints: U16, r: int, band: int) -> int:
+def band_key(prints: U16, r: Number, band: Number) -> Number:
     """Key of three neighbouring bins, never 0; 0 when one of them is empty."""
     a = uint64(prints[r, 3 * band])
     b = uint64(prints[r, 3 * band + 1])
@@ -162,7 +161,7 @@ def band_key(prints: U16, r: int, band: int) -> int:
 
 
 @inline
-def find(index: U64, key: int) -> int:
+def find(index: U64, key: Number) -> Number:
     """Row of a key, -1 for none."""
     mask = uint64(index.shape[0] - 1)
     i = (key * K3) >> uint64(20) & mask
@@ -170,14 +169,14 @@ def find(index: U64, key: int) -> int:
     while True:
         entry = index[i]
         if (entry >> uint64(24)) == tag and entry != uint64(0):
-            return np.int64(entry & uint64(0xFFFFFF)) - 1
+            return int64(entry & uint64(0xFFFFFF)) - 1
         if entry == uint64(0):
-            return np.int64(-1)
+            return int64(-1)
         i = (i + uint64(1)) & mask
 
 
 @inline
-def put(index: U64, key: int, row: int) -> None:
+def put(index: U64, key: Number, row: Number) -> None:
     """Enter a key; the first campaign to claim a band keeps it."""
     mask = uint64(index.shape[0] - 1)
     i = (key * K3) >> uint64(20) & mask
@@ -190,7 +189,7 @@ def put(index: U64, key: int, row: int) -> None:
 
 
 @inline
-def agree(a: U16, i: int, b: U16, j: int) -> bool:
+def agree(a: U16, i: Number, b: U16, j: Number) -> bool:
     same = 0
     filled = 0
     for k in range(BINS):
@@ -202,7 +201,7 @@ def agree(a: U16, i: int, b: U16, j: int) -> bool:
 
 
 @inline
-def near(prints: U16, r: int, index: U64, known: U16) -> int:
+def near(prints: U16, r: Number, index: U64, known: U16) -> Number:
     """Row of a campaign that this fingerprint belongs to by its bands, -1 for none."""
     for band in range(BANDS):
         key = band_key(prints, r, band)
@@ -214,7 +213,7 @@ def near(prints: U16, r: int, index: U64, known: U16) -> int:
 
 
 @inline
-def enter(prints: U16, r: int, index: U64, row: int) -> None:
+def enter(prints: U16, r: Number, index: U64, row: Number) -> None:
     put(index, print_key(prints, r), row)
     for band in range(BANDS):
         key = band_key(prints, r, band)
@@ -223,7 +222,7 @@ def enter(prints: U16, r: int, index: U64, row: int) -> None:
 
 
 @inline
-def _estimate(words: U64) -> float:
+def _estimate(words: U64) -> Number:
     """Distinct items in a linear-counting bit set: -m ln(empty / m), m = 256."""
     full = 0
     for k in range(words.shape[0]):
@@ -236,7 +235,7 @@ def _estimate(words: U64) -> float:
 
 
 @inline
-def count(words: U64) -> int:
+def count(words: U64) -> Number:
     """Bits set, 0..256: monotone in the number of distinct items and cheap to compare with a threshold."""
     full = 0
     for k in range(words.shape[0]):
@@ -244,14 +243,14 @@ def count(words: U64) -> int:
         w = w - ((w >> uint64(1)) & uint64(0x5555555555555555))
         w = (w & uint64(0x3333333333333333)) + ((w >> uint64(2)) & uint64(0x3333333333333333))
         w = (w + (w >> uint64(4))) & uint64(0x0F0F0F0F0F0F0F0F)
-        full += np.int64((w * uint64(0x0101010101010101)) >> uint64(56))
+        full += int64((w * uint64(0x0101010101010101)) >> uint64(56))
     return full
 
 
 @inline
-def roll(hours: U32, messages: U32, bits: U64, row: int, hour: int) -> None:
+def roll(hours: U32, messages: U32, bits: U64, row: Number, hour: Number) -> None:
     """Move a campaign's window to `hour`; an earlier hour (traffic out of order) counts into the current one."""
-    ahead = np.int64(hour) - np.int64(hours[row])
+    ahead = int64(hour) - int64(hours[row])
     if ahead <= 0:
         return
     for who in range(2):
@@ -264,14 +263,14 @@ def roll(hours: U32, messages: U32, bits: U64, row: int, hour: int) -> None:
 
 
 @inline
-def copy_key(row: int, way: int) -> int:
+def copy_key(row: Number, way: Number) -> Number:
     """Key of a row in the index of copies; way 0: base row to own row, 1: back."""
     h = (uint64(row) << uint64(1) | uint64(way)) * K1 + K2
     return h ^ (h >> uint64(29))
 
 
 @inline
-def mark_bit(bits: U64, row: int, who: int, h: int) -> None:
+def mark_bit(bits: U64, row: Number, who: Number, h: Number) -> None:
     if h != uint64(0):
         bits[row, 0, who, (h >> uint64(6)) & uint64(3)] |= uint64(1) << (h & uint64(63))
 
@@ -361,7 +360,7 @@ def _merge(
     hours: U32,
     messages: U32,
     bits: U64,
-    n: int,
+    n: Number,
     index: U64,
     to_ids: U64,
     to_prints: U16,
@@ -382,7 +381,7 @@ def _merge(
             enter(prints, r, index, row)
         roll(to_hours, to_messages, to_bits, row, hours[r])
         # An update may lag behind by an hour: its current window is then our previous one.
-        lag = min(np.int64(to_hours[row]) - np.int64(hours[r]), 2)
+        lag = min(int64(to_hours[row]) - int64(hours[r]), 2)
         for w in range(2):
             if w + lag < 2:
                 to_messages[row, w + lag] += messages[r, w]

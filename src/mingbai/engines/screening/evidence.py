@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-from numba import float32, int64, uint32, uint64
 
-from mingbai.engines.screening.jit import inline, outline
+from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
 from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
 from mingbai.engines.screening.reading import Tables
 from mingbai.engines.screening.scoring import F32, I32, Scratch, read_grams
@@ -25,7 +24,7 @@ OVERLAP: Final = 1.0  # removing a letter also removes its neighbours' shares of
 
 
 @inline
-def logit_at(x: F32, y: F32, score: float) -> float:
+def logit_at(x: F32, y: F32, score: Number) -> Number:
     """The logit whose score is `score`: the inverse of `scoring.calibrate`."""
     last = x.shape[0] - 1
     for k in range(1, last + 1):
@@ -37,20 +36,20 @@ def logit_at(x: F32, y: F32, score: float) -> float:
 
 @outline
 def weigh(
-    r: int,
+    r: Number,
     model: LanguageModel,
-    n: int,
-    m: int,
-    d: int,
-    g: int,
-    hanzi: int,
-    latin: int,
+    n: Number,
+    m: Number,
+    d: Number,
+    g: Number,
+    hanzi: Number,
+    latin: Number,
     blocked: bool,
     tables: Tables,
     s: Scratch,
     spans: I32,
-    used: int,
-) -> int:
+    used: Number,
+) -> Number:
     """Append the spans of row r to `spans` (row, start, end in characters) from index `used`; returns the new `used`.
 
     s holds the message as `scoring.score` left it.
@@ -84,7 +83,7 @@ def weigh(
         share /= float32(max(end - start, uint32(1)))
         weight[start] += share
         weight[end] -= share
-    # weight holds differences; make it the weight of each letter, smoothed over its neighbours so that words stay whole.
+    # weight holds differences; make it the weight of each letter, smoothed over its neighbours: words stay whole.
     running = float32(0.0)
     for j in range(uint64(n)):
         running += weight[j]

@@ -6,6 +6,7 @@ text with the evidence taken out, not an estimate.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.reading import normalised
 from mingbai.engines.screening.schema import text_buffers
-from mingbai.engines.screening.screen import read_rows, screen, thresholds
+from mingbai.engines.screening.screen import read_rows, screen, with_thresholds
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
 
@@ -30,8 +31,9 @@ class Evidence:
 
     @property
     def is_read_otherwise(self) -> bool:
-        """Whether normalisation saw more than letter case and lost signs."""
-        return "".join(self.written.split()).lower() != self.read_as.lower()
+        """Whether it was read as more than itself without its punctuation, in lower case."""
+        plain = "".join(char for char in self.written if unicodedata.category(char)[0] not in "PZ")
+        return plain.lower() != self.read_as.lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +73,12 @@ def explain(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> list[E
     decisions, _ = screen(batch, policy, counters)
     data, offsets = text_buffers(batch)
     notes = read_rows(data, offsets, policy).notes
-    flag_at, block_at = thresholds(policy, notes)
     explained = []
     for row, decision in enumerate(decisions.to_pylist()):
         text = batch.column("text")[row].as_py() or ""
         letters, places = normalised(text)
+        is_chinese = bool(notes[row] & kernel.CHINESE)
+        language = with_thresholds(policy, policy.model.language_of(is_chinese))
         evidence = tuple(_evidence(text, span["start"], span["end"], letters, places) for span in decision["spans"])
         explained.append(
             Explanation(
@@ -87,9 +90,9 @@ def explain(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> list[E
                 rules=tuple(decision["rules"]),
                 evidence=evidence,
                 campaign=int(decision["campaign"]),
-                is_chinese=bool(notes[row] & kernel.CHINESE),
-                flag_at=float(flag_at[row]),
-                block_at=float(block_at[row]),
+                is_chinese=is_chinese,
+                flag_at=float(language.flag_at),
+                block_at=float(language.block_at),
                 read_as=letters,
                 without=_without(batch.slice(row, 1), text, evidence, policy, counters),
             )

@@ -1,15 +1,24 @@
 """numba's decorator, typed once.
 
-`nogil` so that plain threads run screens side by side, `cache` so that a process starts warm, never `fastmath`: the same
-text gives bit-equal scores on every machine and thread split.
+`nogil` so that plain threads run screens side by side, `cache` so that a process starts warm, never `fastmath`: the
+same text gives bit-equal scores on every thread split.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
+
+Number = Any  # Any: a number of compiled code, whose machine type numba infers
+
+# These give a number its machine type. For the type checker a number is an int or a float there, so
+# what a cast returns has to fit both: Any.
+int64: Any = numba.int64  # Any: see above
+uint32: Any = numba.uint32  # Any: see above
+uint64: Any = numba.uint64  # Any: see above
+float32: Any = numba.float32  # Any: see above
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,7 +31,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def inline(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile a part that only other compiled functions call; always inlined, so that no reference is counted on the way."""
+    """Compile a part that only compiled functions call; always inlined, so that no reference is counted on the way."""
     compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(function)
     return compiled
 

@@ -1,4 +1,4 @@
-"""The compiled screen: a text column in, one reading of every message out, in one pass and without a Python object each.
+"""The compiled screen: a text column in, a reading of every message out, in one pass and without an object each.
 
 A row is read (`reading`), scored (`model`; this module and `Model.reference_score` agree bit for bit), fingerprinted
 (`campaigns`), searched for keywords (`trie`) and looked over for URLs (`url_scan`), while its letters are in the L1
@@ -12,12 +12,10 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from numba import int64, uint32, uint64
 
 from mingbai.engines.screening import reading, trie, url_scan
 from mingbai.engines.screening.evidence import weigh
-from mingbai.engines.screening.jit import inline, kernel
+from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint32, uint64
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.reading import (
     K1,
@@ -60,8 +58,8 @@ class Readings(NamedTuple):
 
 
 @inline
-def hash_text(buf: U16, n: int) -> int:
-    """Hash of the normalised text: a sum over letters, each mixed with its place, so that the terms do not wait on each other."""
+def hash_text(buf: U16, n: Number) -> Number:
+    """Hash of the normalised text: a sum over letters, each mixed with its place; no term waits for another."""
     t = uint64(n)
     for j in range(uint64(n)):
         h = ((j << uint64(16)) | uint64(buf[j])) * K1
@@ -74,8 +72,8 @@ def hash_text(buf: U16, n: int) -> int:
 def screen_rows(
     data: U8,
     offsets: I32,
-    first: int,
-    stop: int,
+    first: Number,
+    stop: Number,
     tables: Tables,
     chinese: LanguageModel,
     english: LanguageModel,
@@ -158,10 +156,10 @@ def screen_rows(
                     out.hits[n_hits, 3] = s.pos[hits[k, 2] - 1] + 1
                 n_hits += 1
         if flagged and in_chinese:
-            blocked = p >= chinese.block_at
+            blocked = bool(p >= chinese.block_at)
             n_spans = weigh(r, chinese, n, m, d, g, hanzi, latin, blocked, tables, s, out.spans, n_spans)
         elif flagged:
-            blocked = p >= english.block_at
+            blocked = bool(p >= english.block_at)
             n_spans = weigh(r, english, n, m, d, g, hanzi, latin, blocked, tables, s, out.spans, n_spans)
     out.used[0] = n_hits
     out.used[1] = n_spans

@@ -1,4 +1,4 @@
-"""The policy: everything that a decision depends on besides the traffic and the counters. Immutable, versioned, swapped whole."""
+"""The policy: what a decision depends on besides traffic and counters. Immutable, versioned, swapped whole."""
 
 from __future__ import annotations
 

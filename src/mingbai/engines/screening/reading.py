@@ -5,8 +5,8 @@ Theory of operation. A message is read in three steps, each a short loop over sc
 1. `decode` turns bytes into *letters* (uint16 nids, see `alphabet`): dropped characters leave no letter but a *mark*
    event (what stands between two letters). It keeps each letter's character offset in the original text, so every
    later finding can be marked there.
-2. `repair` undoes what needs neighbours: split characters (讠正), numerals in long runs (一三八零零), letters for digits in
-   numbers (l38OO) and digits for letters in words (c4sh). Only messages whose flags ask for it pay.
+2. `repair` undoes what needs neighbours: split characters (讠正), numerals in long runs (一三八零零), letters for
+   digits in numbers (l38OO) and digits for letters in words (c4sh). Only messages whose flags ask for it pay.
 3. `grams` hashes what the model looks at. Chinese: characters (1, 2), sounds (3), marks with their neighbours, number
    shapes. Others: letters (3, 4, 5) across word boundaries, words (1, 2), number shapes. Digits count as one
    symbol; a number is known by its shape (length, 1xx mobile, 400, 106 ...) and never by its digits.
@@ -22,10 +22,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import uint32, uint64
 
 from mingbai.engines.screening import alphabet
-from mingbai.engines.screening.jit import inline, kernel
+from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint32, uint64
 
 MAX_LETTERS: Final = 2048  # a 16-part message; what follows is not read (reason `truncated`)
 MAX_MARKS: Final = 2048
@@ -84,20 +83,20 @@ def tables() -> Tables:
 
 
 @inline
-def is_chinese(hanzi: int, latin: int) -> bool:
+def is_chinese(hanzi: Number, latin: Number) -> Number:
     """Which of the two models reads a message: the Chinese one as soon as a quarter of its letters are Chinese."""
     return hanzi * 3 >= latin and hanzi > 0
 
 
 @inline
 def decode(
-    data: U8, start: int, stop: int, table: U32, counting: U64, buf: U16, pos: U32, marks: U32, digits: U16
+    data: U8, start: Number, stop: Number, table: U32, counting: U64, buf: U16, pos: U32, marks: U32, digits: U16
 ) -> tuple[int, int, int, int, int, int]:
     """Read data[start:stop], valid UTF-8, into letters.
 
-    Fills buf (letters), pos (character offset of each letter), marks (letter index << 16 | mark class) and digits (letter
-    index of each digit). Returns (letters, marks, digits, flags or-ed over all characters, counts, characters read);
-    counts holds lanes of 12 bits: digits, Latin letters, Chinese letters, rewritten characters, Chinese numerals.
+    Fills buf (letters), pos (character offset of each letter), marks (letter index << 16 | mark class) and digits
+    (letter index of each digit). Returns (letters, marks, digits, flags or-ed over all characters, counts, characters
+    read); counts holds lanes of 12 bits: digits, Latin, Chinese letters, rewritten characters, Chinese numerals.
     """
     i = uint64(start)
     end = uint64(stop)
@@ -150,21 +149,21 @@ def decode(
         n += uint64(letter != uint32(0))
         m += uint64(kind != uint32(0))
         d += uint64((t >> uint32(20)) & uint32(1))
-    return np.int64(n), np.int64(m), np.int64(d), np.int64(flags), np.int64(counts), np.int64(chars)
+    return int64(n), int64(m), int64(d), int64(flags), int64(counts), int64(chars)
 
 
 @inline
-def is_digit(c: int) -> bool:
+def is_digit(c: Number) -> Number:
     return c >= 48 and c <= 57
 
 
 @inline
-def is_letter(c: int) -> bool:
+def is_letter(c: Number) -> Number:
     return c >= 97 and c <= 122
 
 
 @inline
-def shrink(marks: U32, m: int, at: int) -> None:
+def shrink(marks: U32, m: Number, at: Number) -> None:
     """A letter at index `at` was merged into its left neighbour: move the marks after it."""
     for k in range(m):
         if (marks[k] >> uint32(16)) > uint32(at):
@@ -172,7 +171,7 @@ def shrink(marks: U32, m: int, at: int) -> None:
 
 
 @inline
-def join_splits(buf: U16, pos: U32, n: int, marks: U32, m: int, keys: U32, wholes: U16) -> int:
+def join_splits(buf: U16, pos: U32, n: Number, marks: U32, m: Number, keys: U32, wholes: U16) -> Number:
     """讠正 -> 证. Returns the new number of letters."""
     out = 0
     j = 0
@@ -196,8 +195,8 @@ def join_splits(buf: U16, pos: U32, n: int, marks: U32, m: int, keys: U32, whole
 
 
 @inline
-def read_numerals(buf: U16, n: int, numerals: U16) -> bool:
-    """一三八零零... -> digits, in runs of at least five numerals and digits of which two are numerals. True if any changed."""
+def read_numerals(buf: U16, n: Number, numerals: U16) -> Number:
+    """一三八零零... -> digits, in runs of five and more of which two are numerals. True if any changed."""
     changed = False
     j = 0
     while j < n:
@@ -217,7 +216,7 @@ def read_numerals(buf: U16, n: int, numerals: U16) -> bool:
 
 
 @inline
-def digit_for(c: int) -> int:
+def digit_for(c: Number) -> Number:
     """Digit that a letter imitates, 0 for none."""
     if c == 111:  # o
         return 48
@@ -231,7 +230,7 @@ def digit_for(c: int) -> int:
 
 
 @inline
-def letter_for(c: int) -> int:
+def letter_for(c: Number) -> Number:
     """Letter that a digit imitates."""
     if c == 48:
         return 111
@@ -255,27 +254,28 @@ def letter_for(c: int) -> int:
 
 
 @inline
-def undo_leet(buf: U16, n: int, marks: U32, m: int, digits: U16, d: int) -> bool:
+def undo_leet(buf: U16, n: Number, marks: U32, m: Number, digits: U16, d: Number) -> Number:
     """Letters and digits that stand in for each other inside one unbroken word. True if any changed.
 
-    A number (seven long at least, three digits, and every letter imitates one): the letters become digits. Otherwise, with at least two
-    letters and no fewer letters than digits, each run of at most two digits that follows a letter becomes letters.
+    A number (seven long at least, three digits, and every letter imitates one): the letters become digits. Otherwise,
+    with at least two letters and no fewer letters than digits, each run of at most two digits that follows a letter
+    becomes letters.
     """
     changed = False
     k = 0
     done = 0
     for i in range(d):
-        at = np.int64(digits[i])
+        at = int64(digits[i])
         if at < done:
             continue
         before = at > 0 and is_letter(buf[at - 1])
         if not before and not (at + 1 < n and (is_letter(buf[at + 1]) or is_digit(buf[at + 1]))):
             continue
-        while k < m and np.int64(marks[k] >> uint32(16)) <= at:
+        while k < m and int64(marks[k] >> uint32(16)) <= at:
             k += 1
         start = at
-        edge = np.int64(marks[k - 1] >> uint32(16)) if k > 0 else 0
-        stop = np.int64(marks[k] >> uint32(16)) if k < m else n
+        edge = int64(marks[k - 1] >> uint32(16)) if k > 0 else 0
+        stop = int64(marks[k] >> uint32(16)) if k < m else n
         while start > edge and start > done and is_letter(buf[start - 1]):
             start -= 1
         e = at
@@ -283,13 +283,13 @@ def undo_leet(buf: U16, n: int, marks: U32, m: int, digits: U16, d: int) -> bool
         letters = at - start
         posing = 0
         for q in range(start, at):
-            posing += np.int64(digit_for(buf[q]) != 0)
+            posing += int64(digit_for(buf[q]) != 0)
         while e < stop and (is_digit(buf[e]) or is_letter(buf[e])):
             if is_digit(buf[e]):
                 count += 1
             else:
                 letters += 1
-                posing += np.int64(digit_for(buf[e]) != 0)
+                posing += int64(digit_for(buf[e]) != 0)
             e += 1
         done = max(e, at + 1)
         if letters == 0:
@@ -320,13 +320,13 @@ def undo_leet(buf: U16, n: int, marks: U32, m: int, digits: U16, d: int) -> bool
 def repair(
     buf: U16,
     pos: U32,
-    n: int,
+    n: Number,
     marks: U32,
-    m: int,
+    m: Number,
     digits: U16,
-    d: int,
-    flags: int,
-    counts: int,
+    d: Number,
+    flags: Number,
+    counts: Number,
     numerals: U16,
     split_keys: U32,
     split_wholes: U16,
@@ -348,16 +348,16 @@ def repair(
 
 
 @inline
-def find_digits(buf: U16, n: int, digits: U16) -> int:
+def find_digits(buf: U16, n: Number, digits: U16) -> Number:
     d = 0
     for j in range(n):
         digits[d] = j
-        d += np.int64(is_digit(buf[j]))
+        d += int64(is_digit(buf[j]))
     return d
 
 
 @inline
-def sound_out(buf: U16, n: int, sounds: U16, trie: U16, out: U16, origin: U16) -> int:
+def sound_out(buf: U16, n: Number, sounds: U16, trie: U16, out: U16, origin: U16) -> Number:
     """Letters -> sounds; pinyin between Chinese characters (加wei信) becomes the sound it spells.
 
     Fills out (sounds) and origin (letter index of each). Returns the number of sounds.
@@ -408,8 +408,8 @@ def sound_out(buf: U16, n: int, sounds: U16, trie: U16, out: U16, origin: U16) -
 
 
 @inline
-def may_hold_url(buf: U16, n: int, marks: U32, m: int, flags: int, latin: int) -> bool:
-    """Whether it is worth looking for a URL: a slash, or a stop (also 点, or the word "dot") with letters on both sides.
+def may_hold_url(buf: U16, n: Number, marks: U32, m: Number, flags: Number, latin: Number) -> Number:
+    """Whether to look for a URL: a slash, or a stop (also 点, or the word "dot") with letters on both sides.
 
     Whatever else stands between the letters (brackets, spaces, invisible characters) has left no letter, so it does not
     matter here. Digits count when there are four groups of them, as in an address.
@@ -419,7 +419,7 @@ def may_hold_url(buf: U16, n: int, marks: U32, m: int, flags: int, latin: int) -
     groups = 0
     for k in range(m):
         kind = marks[k] & uint32(15)
-        at = np.int64(marks[k] >> uint32(16))
+        at = int64(marks[k] >> uint32(16))
         if at == 0 or at >= n:
             continue
         if kind == M_STOP:
@@ -429,9 +429,8 @@ def may_hold_url(buf: U16, n: int, marks: U32, m: int, flags: int, latin: int) -
                 groups += 1
                 if is_letter(before) or is_letter(after) or groups >= 3:
                     return True
-        elif kind == M_SPACE and buf[at] == 100:
-            if at + 3 < n and buf[at + 1] == 111 and buf[at + 2] == 116 and is_letter(buf[at - 1]):
-                return True
+        elif kind == M_SPACE and at + 3 < n and buf[at] == 100 and buf[at + 1] == 111 and buf[at + 2] == 116:
+            return True
     if latin >= 2 and flags & F_DOT:
         for j in range(1, n - 1):
             if buf[j] == 0x70B9 and is_letter(buf[j + 1]) and (is_letter(buf[j - 1]) or is_digit(buf[j - 1])):
@@ -440,14 +439,14 @@ def may_hold_url(buf: U16, n: int, marks: U32, m: int, flags: int, latin: int) -
 
 
 @inline
-def number_grams(buf: U16, n: int, digits: U16, d: int, grams: U64, owner: U32, owned: bool, g: int) -> int:
+def number_grams(buf: U16, n: Number, digits: U16, d: Number, grams: U64, owner: U32, owned: bool, g: Number) -> Number:
     """Shapes of numbers: kind and length, alone and with the letter on either side."""
     i = 0
     while i < d:
-        j = np.int64(digits[i])
+        j = int64(digits[i])
         e = j + 1
         i += 1
-        while i < d and np.int64(digits[i]) == e:
+        while i < d and int64(digits[i]) == e:
             e += 1
             i += 1
         length = min(e - j, 15)
@@ -485,12 +484,12 @@ def number_grams(buf: U16, n: int, digits: U16, d: int, grams: U64, owner: U32, 
 
 
 @inline
-def mark_grams(buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, owned: bool, g: int) -> int:
+def mark_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U32, owned: bool, g: Number) -> Number:
     """What stands between two letters, with the letters."""
     for k in range(m):
         if k > 0 and marks[k] == marks[k - 1]:
             continue  # a run of equal marks (!!!, two spaces) counts once
-        at = np.int64(marks[k] >> uint32(16))
+        at = int64(marks[k] >> uint32(16))
         kind = uint64(marks[k] & uint32(15))
         before = uint64(buf[at - 1]) if at > 0 else EDGE
         after = uint64(buf[at]) if at < n else EDGE
@@ -514,17 +513,17 @@ def mark_grams(buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, own
 @inline
 def chinese_grams(
     buf: U16,
-    n: int,
+    n: Number,
     sounds: U16,
     spelled: bool,
     snd: U16,
     origin: U16,
-    ns: int,
+    ns: Number,
     grams: U64,
     owner: U32,
     owned: bool,
     mins: U32,
-) -> int:
+) -> Number:
     """Characters 1 and 2, sounds 3; the sounds' 3-grams also feed the fingerprint.
 
     Measured and left out: sounds 2 and characters 3 (no gain in recall at 0.1 %, a look-up a letter each); single
@@ -564,11 +563,11 @@ def chinese_grams(
         b = h >> uint64(60)
         v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if j > uint64(1) else uint32(0xFFFFFFFF)
         mins[b] = min(mins[b], v)
-    return np.int64(g)
+    return int64(g)
 
 
 @inline
-def latin_grams(buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, owned: bool, mins: U32) -> int:
+def latin_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U32, owned: bool, mins: U32) -> Number:
     """Letters 3, 4 and 5 across word boundaries; words 1 and 2; the letters' 5-grams also feed the fingerprint."""
     g = uint64(0)
     x = uint64(0)
@@ -616,7 +615,7 @@ def latin_grams(buf: U16, n: int, marks: U32, m: int, grams: U64, owner: U32, ow
         before_at = at
         at = stop
         w = uint64(0x51)
-    return np.int64(g)
+    return int64(g)
 
 
 @kernel
@@ -685,7 +684,7 @@ def letters_of(data: U8, tables: Tables) -> tuple[U16, U32]:
     pos = np.empty(MAX_LETTERS + 8, np.uint32)
     marks = np.empty(MAX_MARKS + 8, np.uint32)
     digits = np.empty(MAX_LETTERS + 8, np.uint16)
-    n, m, d, flags, counts, chars = decode(
+    n, m, d, flags, counts, _chars = decode(
         data, 0, data.shape[0], tables.alphabet, tables.counting, buf, pos, marks, digits
     )
     n, d = repair(

@@ -7,6 +7,7 @@ for tests and for readers; `Model.reference_score` does the same for what follow
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from mingbai.engines.screening import alphabet, reading
 
@@ -110,7 +111,7 @@ def _read_numerals(r: Read) -> None:
 def _words(r: Read) -> list[tuple[int, int]]:
     """Stretches of letters between marks."""
     cuts = sorted({0, len(r.letters), *(at for at, _ in r.marks)})
-    return [(a, b) for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+    return [(a, b) for a, b in pairwise(cuts) if a < b]
 
 
 def _undo_leet(r: Read) -> None:

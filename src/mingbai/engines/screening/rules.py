@@ -620,9 +620,9 @@ def _verification_codes(batch: pa.RecordBatch, links: UrlTable, rows: I64) -> Bo
     result = np.zeros(batch.num_rows, np.bool_)
     if len(rows):
         foreign = set(links.rows[(links.flags & int(UrlFlag.OFFICIAL)) == 0].tolist())
-        texts = batch.column("text").take(pa.array(rows)).to_pylist()
-        for row, text in zip(rows.tolist(), texts, strict=True):
-            result[row] = codes.is_verification_code(text, has_foreign_url=row in foreign)
+        texts = batch.column("text")
+        for row in rows.tolist():
+            result[row] = codes.is_verification_code(texts[row].as_py(), has_foreign_url=row in foreign)
     return result
 
 

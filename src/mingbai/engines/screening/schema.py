@@ -69,4 +69,4 @@ def text_buffers(batch: pa.RecordBatch, name: str = "text") -> tuple[npt.NDArray
 def has_text(batch: pa.RecordBatch, name: str) -> bool:
     """Whether the batch has this optional text column with anything in it."""
     index = batch.schema.get_field_index(name)
-    return index >= 0 and batch.column(index).null_count < batch.num_rows
+    return index >= 0 and bool(batch.column(index).null_count < batch.num_rows)

@@ -9,9 +9,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import float32, int64, uint32, uint64
 
-from mingbai.engines.screening.jit import inline, outline
+from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
 from mingbai.engines.screening.model import HIDDEN, INPUTS, LANE_BIAS, LANES, NO_FEATURE, OUTPUTS, LanguageModel
 from mingbai.engines.screening.reading import (
     MAX_GRAMS,
@@ -81,7 +80,7 @@ def new_scratch() -> Scratch:
 
 
 @inline
-def sum_lanes(grams: U64, g: int, table: U64, shift: int, lanes: I64) -> int:
+def sum_lanes(grams: U64, g: Number, table: U64, shift: Number, lanes: I64) -> Number:
     """Lane sums over g grams into lanes[0..6] (bias taken off); returns the number of matched grams.
 
     Four 16-bit sums share a uint64, so they are unloaded every 256 grams. Nothing is stored on the way: a store a gram
@@ -117,7 +116,15 @@ def sum_lanes(grams: U64, g: int, table: U64, shift: int, lanes: I64) -> int:
 
 @inline
 def run_head(
-    model: LanguageModel, lanes: I64, matched: int, g: int, n: int, m: int, hanzi: int, latin: int, s: Scratch
+    model: LanguageModel,
+    lanes: I64,
+    matched: Number,
+    g: Number,
+    n: Number,
+    m: Number,
+    hanzi: Number,
+    latin: Number,
+    s: Scratch,
 ) -> None:
     """Lane sums and proportions -> s.inputs, s.logits. The order of every float32 operation is the reference's."""
     one = float32(1.0)
@@ -172,7 +179,7 @@ def run_head(
 
 
 @outline
-def second_look(model: LanguageModel, g: int, s: Scratch) -> float:
+def second_look(model: LanguageModel, g: Number, s: Scratch) -> Number:
     """The forest's logit of a doubtful message."""
     base = model.forest_grams
     features = s.features
@@ -200,7 +207,7 @@ def second_look(model: LanguageModel, g: int, s: Scratch) -> float:
 
 
 @inline
-def calibrate(model: LanguageModel, logit: float) -> float:
+def calibrate(model: LanguageModel, logit: Number) -> Number:
     """`model.calibrated`, by bisection."""
     x = model.calibration_logit
     y = model.calibration_score
@@ -222,7 +229,9 @@ def calibrate(model: LanguageModel, logit: float) -> float:
 
 
 @inline
-def read_grams(n: int, m: int, d: int, hanzi: int, latin: int, tables: Tables, owned: bool, s: Scratch) -> int:
+def read_grams(
+    n: Number, m: Number, d: Number, hanzi: Number, latin: Number, tables: Tables, owned: bool, s: Scratch
+) -> Number:
     """Step 3 of reading: fills s.grams (and s.owner when owned), s.snd, s.mins. Returns the number of grams."""
     for b in range(16):
         s.mins[b] = uint32(0xFFFFFFFF)
@@ -238,7 +247,7 @@ def read_grams(n: int, m: int, d: int, hanzi: int, latin: int, tables: Tables, o
 
 @inline
 def score(
-    model: LanguageModel, n: int, m: int, g: int, hanzi: int, latin: int, s: Scratch
+    model: LanguageModel, n: Number, m: Number, g: Number, hanzi: Number, latin: Number, s: Scratch
 ) -> tuple[float, float, int, bool]:
     """(score, logit, category, the forest decided) of the message whose grams lie in s."""
     matched = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)

@@ -1,32 +1,22 @@
 """`screen`: one verdict per message, and why.
 
 The compiled kernel reads the messages; what remains here works on whole columns, and on single rows only where
-something was found in them: rules, URLs, campaigns, and the reasons put together.
-
-Order of authority, strongest first: an allow rule of the operator; any other rule (with the model, the stricter of both
-counts); the model; a look-alike URL; a burst. A verification code is not blocked by the model alone.
+something was found in them: rules, URLs, campaigns, the evidence put together. `verdict` says who decides.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mingbai.engines.screening import campaigns, kernel, reading, url_scan, urls
+from mingbai.engines.screening import campaigns, kernel, reading, url_scan, urls, verdict
 from mingbai.engines.screening.campaigns import Counters, CounterUpdates, Table
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
-from mingbai.engines.screening.rules import RuleOutcome
+from mingbai.engines.screening.rules import RuleOutcome, Seen
 from mingbai.engines.screening.schema import DECISION, SPAN, has_text, text_buffers
 from mingbai.engines.screening.url_hosts import UrlFlag
-from mingbai.kernel.verdicts import Category, Reason, Verdict
-
-Bools = npt.NDArray[np.bool_]
-_UNWANTED: Final = np.array([Category.ADVERTISING, Category.FRAUD, Category.ILLEGAL_TRADE], np.uint8)
 
 
 def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[pa.RecordBatch, CounterUpdates]:
@@ -39,78 +29,42 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     rows = batch.num_rows
     data, offsets = text_buffers(batch)
     seen = read_rows(data, offsets, policy)
-    score, notes = seen.score, seen.notes
-    links = _find_urls(batch, notes)
-    fired = policy.rules.apply(batch, seen, links, policy.at)
+    links = _find_urls(batch, seen.notes)
+    fired = policy.rules.apply(batch, Seen(seen.score, seen.category, seen.hits, seen.logit), links, policy.at)
     campaign, sightings, table = _sight(batch, seen, counters)
 
-    flag_at, block_at = thresholds(policy, notes)
-    spam = score >= block_at
-    doubtful = (score >= flag_at) & ~spam
-    code = spam & fired.code  # a verification code
-    verdict = np.where(spam & ~code, Verdict.BLOCK, np.where(doubtful | code, Verdict.FLAG, Verdict.ALLOW)).astype(
-        np.uint8
-    )
-
-    flags = np.zeros(rows, np.uint8)
-    np.bitwise_or.at(flags, links.rows, links.flags)
-    lookalike = (flags & UrlFlag.LOOKALIKE) != 0
-    dubious = (flags & (UrlFlag.HIDDEN | UrlFlag.RAW_ADDRESS)) != 0
-    verdict = np.where(lookalike, np.maximum(verdict, policy.lookalike), verdict)
-    verdict = np.where(dubious, np.maximum(verdict, Verdict.FLAG), verdict)
-
-    persons = ~fired.service_code
-    burst = persons & (
-        (sightings[:, 1] >= campaigns.bits_for(policy.burst.senders))
-        | (sightings[:, 2] >= campaigns.bits_for(policy.burst.receivers))
-    )
-    verdict = np.where(burst, np.maximum(verdict, Verdict.FLAG), verdict)
-    ruled = fired.action != RuleOutcome.NONE
-    allowed = fired.action == Verdict.ALLOW
-    verdict = np.where(ruled & ~allowed, np.maximum(verdict, fired.action), verdict)
-    verdict = np.where(allowed, Verdict.ALLOW, verdict).astype(np.uint8)
-
-    category = _category(seen, fired, verdict, lookalike)
-    fresh = np.zeros(rows, np.bool_)
-    for row, url in zip(links.rows.tolist(), links.urls, strict=True):
-        if url.host.domain not in counters.hosts and not url.flags & UrlFlag.OFFICIAL:
-            fresh[row] = True
-    reasons = _reasons(
-        rows,
-        {
-            Reason.MODEL_LEGITIMATE: score < flag_at,
-            Reason.MODEL_SPAM: spam,
-            Reason.MODEL_DOUBTFUL: doubtful,
-            Reason.MODEL_SECOND_STAGE: ((notes & kernel.SECOND_LOOK) != 0) & (score >= flag_at),
-            **fired.reasons,
-            Reason.URL_LOOKALIKE: lookalike,
-            Reason.URL_SHORTENER: (flags & UrlFlag.SHORTENER) != 0,
-            Reason.URL_RAW_ADDRESS: (flags & UrlFlag.RAW_ADDRESS) != 0,
-            Reason.URL_HIDDEN: (flags & UrlFlag.HIDDEN) != 0,
-            Reason.URL_NEW_HOST: fresh & (verdict != Verdict.ALLOW),
-            Reason.CAMPAIGN_BURST: burst,
-            Reason.EVASION: ((notes & kernel.EVASIVE) != 0) & (verdict != Verdict.ALLOW),
-            Reason.PROTECTED_CODE: code,
-            Reason.TRUNCATED: (notes & kernel.TRUNCATED) != 0,
-        },
-    )
-    marked = (flags & ~np.uint8(UrlFlag.OFFICIAL)) != 0
-    spans = _spans(rows, seen, fired, links, marked)
-    prints = pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(seen.prints)])
+    found = np.zeros(rows, np.uint8)
+    hosts = frozenset[str]()
+    if links.urls:
+        official = int(UrlFlag.OFFICIAL)
+        np.bitwise_or.at(found, links.rows, links.flags)
+        strangers = [(row, url.host.domain) for row, url in zip(links.rows.tolist(), links.urls, strict=True)
+                     if not url.flags & official]  # fmt: skip
+        hosts = frozenset(domain for _, domain in strangers)
+        fresh = [row for row, domain in strangers if domain not in counters.hosts]
+        found[fresh] |= verdict.URL_NEW
+    bits = np.zeros(rows, np.uint64)
+    if (fired.winner >= 0).any():
+        for code, mask in fired.reasons.items():
+            bits[mask] |= np.uint64(verdict.BIT[code])
+    verdicts, categories = np.empty(rows, np.uint8), np.empty(rows, np.uint8)
+    total = verdict.decide(
+        seen.score, seen.notes, seen.category, found, sightings, fired.action, fired.category, bits, fired.code,
+        fired.service_code, _limits(policy), verdicts, categories, bits,
+    )  # fmt: skip
     decisions = pa.RecordBatch.from_arrays(
         [
-            pa.array(verdict),
-            pa.array(category),
-            pa.array(score),
-            reasons,
+            pa.array(verdicts),
+            pa.array(categories),
+            pa.array(seen.score),
+            verdict.reasons(bits, total),
             fired.rules,
-            spans,
+            _spans(rows, seen, fired, links),
             pa.array(campaign),
-            prints,
+            pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(seen.prints)]),
         ],
         schema=DECISION,
     )
-    hosts = frozenset(url.host.domain for url in links.urls if not url.flags & UrlFlag.OFFICIAL)
     return decisions, CounterUpdates(table, hosts)
 
 
@@ -150,19 +104,22 @@ def with_thresholds(policy: Policy, language: LanguageModel) -> LanguageModel:
     )
 
 
-def thresholds(policy: Policy, notes: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Flagging and blocking threshold of each row, by the language it was read in."""
+def _limits(policy: Policy) -> verdict.Limits:
     chinese = with_thresholds(policy, policy.model.chinese)
     english = with_thresholds(policy, policy.model.english)
-    is_chinese = (notes & kernel.CHINESE) != 0
-    return (
-        np.where(is_chinese, chinese.flag_at, english.flag_at),
-        np.where(is_chinese, chinese.block_at, english.block_at),
+    return verdict.Limits(
+        chinese.flag_at,
+        chinese.block_at,
+        english.flag_at,
+        english.block_at,
+        int(policy.lookalike),
+        campaigns.bits_for(policy.burst.senders),
+        campaigns.bits_for(policy.burst.receivers),
     )
 
 
 def _find_urls(batch: pa.RecordBatch, notes: npt.NDArray[np.uint8]) -> urls.UrlTable:
-    kinds = (notes >> 4) & 3
+    kinds = ((notes >> 4) & 3).astype(np.uint8)
     rows = np.flatnonzero(kinds)
     if rows.size == 0:
         return urls.UrlTable(np.zeros(0, np.int64), [])
@@ -197,42 +154,14 @@ def _sight(
     return campaign, sightings, own
 
 
-def _category(
-    seen: kernel.Readings, fired: RuleOutcome, verdict: npt.NDArray[np.uint8], lookalike: Bools
-) -> npt.NDArray[np.uint8]:
-    """The model's category; a stopped message is never called legitimate, and a rule knows what it stops."""
-    category = seen.category.copy()
-    stopped = (verdict >= Verdict.HOLD) & (category < Category.ADVERTISING)
-    category[stopped] = Category.ADVERTISING
-    category[stopped & lookalike] = Category.FRAUD
-    known = fired.category != RuleOutcome.NONE
-    category[known] = fired.category[known]
-    return category
-
-
-def _reasons(rows: int, masks: dict[Reason, Bools]) -> pa.ListArray:
-    """Masks, one a reason code -> list<uint16> a row, in the order of the codes."""
-    ordered = sorted((int(code), mask) for code, mask in masks.items())
-    counts = np.zeros(rows + 1, np.int32)
-    for _, mask in ordered:
-        counts[1:] += mask
-    ends = np.cumsum(counts, dtype=np.int32)
-    values = np.empty(int(ends[-1]), np.uint16)
-    at = ends[:-1].copy()
-    for code, mask in ordered:
-        hit = np.flatnonzero(mask)
-        values[at[hit]] = code
-        at[hit] += 1
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
-
-
-def _spans(rows: int, seen: kernel.Readings, fired: RuleOutcome, links: urls.UrlTable, marked: Bools) -> pa.ListArray:
-    """What to mark in each original text: the model's evidence, what rules matched, noteworthy URLs; merged, in order."""
+def _spans(rows: int, seen: kernel.Readings, fired: RuleOutcome, links: urls.UrlTable) -> pa.ListArray:
+    """What to mark in each original text: the model's evidence, what rules matched, noteworthy URLs; merged."""
     parts = [seen.spans, fired.spans]
+    official = int(UrlFlag.OFFICIAL)
     noteworthy = [
         (row, url.start, url.end)
         for row, url in zip(links.rows.tolist(), links.urls, strict=True)
-        if marked[row] and url.flags & ~UrlFlag.OFFICIAL
+        if url.flags & ~official
     ]
     if noteworthy:
         parts.append(np.array(noteworthy, np.int32))

@@ -242,11 +242,16 @@ def _is_host(name: str, evidence: int, *, is_whole: bool) -> bool:
         return False
     if evidence & Evidence.PATH and is_whole:
         return True
-    has_digit_or_hyphen = any(c.isdigit() or c == "-" for c in registered[-1])
-    if registered[-1].isdigit() and len(registered[-1]) < 4:
+    name_part = _decoded(registered[-1])
+    if name_part.isdigit() and len(name_part) < 4:
         return False  # "3.cn" alone is a number in a sentence more often than a host
-    if kind != "word" or has_digit_or_hyphen:
+    if kind != "word" or "-" in name_part:
         return True
-    if evidence & Evidence.CHINESE and not evidence & Evidence.HIDDEN and len(labels[-1]) > 2:
+    is_short = len(labels[-1]) == 2  # so, in, to: more often a word than a country
+    if not is_short and any(c.isdigit() for c in name_part):
         return True
-    return bool(describe_host(name).flags & (UrlFlag.LOOKALIKE | UrlFlag.OFFICIAL))
+    if not is_short and evidence & Evidence.CHINESE and not evidence & Evidence.HIDDEN:
+        return True
+    flags = describe_host(name).flags
+    # "on Linkedin.If you" names a brand; "linkedinlogin.info" imitates one.
+    return bool(flags & UrlFlag.OFFICIAL or (flags & UrlFlag.LOOKALIKE and not brands.is_token(name_part)))

@@ -197,7 +197,7 @@ def _fold(char: str) -> str:
     return plain if len(plain) == 1 and plain.isascii() else char
 
 
-_SPACED_OUT = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z](?: [0-9A-Za-z./:_。点點-]){5,}(?![0-9A-Za-z])")
+_SPACED_OUT = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z@](?: [0-9A-Za-z./:_@。点點-]){5,}(?![0-9A-Za-z])")
 _DOT = re.compile(
     r"(?<=[0-9A-Za-z])(?:"
     r" *[\[({] *(?P<bracketed>\.|dot|点|點) *[\])}] *"
@@ -228,7 +228,7 @@ def _fold_dots(folded: _Folded) -> None:
         done = match.end()
         left = _LAST_RUN.search(before)
         right = _NEXT_LABEL.match(text, match.end())
-        if left and right and _is_dot(match, left[0].lower(), right[1].lower(), right[2]):
+        if left and right and _is_dot(match, left[0].lower(), right[1], right[2]):
             dots.append((match.start(), match.end(), "."))
             before += "."
         else:
@@ -239,17 +239,18 @@ def _fold_dots(folded: _Folded) -> None:
 def _is_dot(sign: re.Match[str], left: str, label: str, after: str) -> bool:
     """Whether a sign between a run (`left`) and a label stands for a dot; after: the character behind the label."""
     has_www = left == "www" or left.startswith("www.")
+    starts_sentence = label.istitle()
+    label = label.lower()
     is_sure = suffixes().classes.get(label) == "sure" and not after.isalnum()
     if sign["bracketed"] or sign["sign"] in ("点", "點", "·"):
         return label[0].isalpha() or has_www
     is_complete = "." in left and left.rpartition(".")[2] in suffixes().classes
     if sign["sign"]:  # 。 ends a sentence unless a host goes on behind it
-        return (
-            not is_complete or (is_sure and len(label) == 2) or (after in ".。点點" and after != "" and label != "www")
-        )
+        goes_on = after != "" and after in ".。点點" and label != "www"
+        return not is_complete or (is_sure and len(label) == 2) or goes_on
     if is_complete:
         return is_sure and len(label) == 2
-    return is_sure or has_www
+    return has_www or (is_sure and not starts_sentence)
 
 
 def _find_hidden(text: str) -> list[Url]:
@@ -262,8 +263,9 @@ def _find_hidden(text: str) -> list[Url]:
     runs, _ = _scan(data, np.array([0, len(data)], np.int64), rows, kinds)
     changed = np.array(folded.changed, np.bool_)
     for run in runs:
-        first = run[url_scan.FIRST_CHAR]
-        length = len(str(content[run[url_scan.START] : run[url_scan.HOST_END]], "utf-8", "replace"))
+        # A full-width colon or slash before the host is how Chinese keyboards write it, and hides nothing.
+        first = run[url_scan.FIRST_CHAR] + run[url_scan.HOST_START] - run[url_scan.START]
+        length = len(str(content[run[url_scan.HOST_START] : run[url_scan.HOST_END]], "utf-8", "replace"))
         if changed[first : first + length].any():
             run[url_scan.EVIDENCE] |= Evidence.HIDDEN
         run[url_scan.EVIDENCE] &= ~url_scan.RETRY
