@@ -9,8 +9,9 @@
   nor chains. What it is spared is what the ledger is for; the ratio says what that costs.
 - *5 ms sync*: the ledger on a disk whose every sync takes at least 5 ms, alone and with four callers (group commit).
 
-Contenders take turns round by round, each with `--commits` commits; medians, and ratios within the run. A row counts
-when its commit is on the disk. The folder should lie on the disk that you ask about.
+Contenders take turns round by round, each with `--commits` commits. Printed are medians, the fastest turn (what a quiet
+machine gives), and the time as a multiple of the ledger's. A row counts when its commit is on the disk. The folder
+should lie on the disk that you ask about.
 """
 
 from __future__ import annotations
@@ -221,21 +222,23 @@ def run(folder: Path, rows: int, commits: int, rounds: int) -> None:
         "floor, 5 ms sync": slow_floor.turn,
     }
     taken: dict[str, list[float]] = {name: [] for name in contenders}
+    cpu: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name, contender in contenders.items():
-            started = time.perf_counter()
+            started, cpu_started = time.perf_counter(), time.process_time()
             contender(turn)
             if number:  # the first round warms up
                 taken[name].append(time.perf_counter() - started)
+                cpu[name].append(time.process_time() - cpu_started)
     size = statistics.mean(len(frame) for frame in frames)
     print(f"{rows} rows a commit, {size / rows:.0f} bytes a row, {commits} commits a turn, median of {rounds} turns")
-    print(f"{'contender':34} {'rows/s':>10} {'ms/commit':>10} {'ledger is':>10}")
-    base = statistics.median(taken["ledger"])
-    slow_base = statistics.median(taken["ledger, 5 ms sync"])
+    print(f"{'contender':32} {'rows/s':>9} {'ms/commit':>10} {'CPU ms':>7} {'fastest':>9} {'time':>7}")
+    base, slow_base = (statistics.median(taken[name]) for name in ("ledger", "ledger, 5 ms sync"))
     for name, times in taken.items():
-        median = statistics.median(times)
-        own = slow_base if "5 ms" in name else base
-        print(f"{name:34} {rows * commits / median:>10,.0f} {median / commits * 1e3:>10.2f} {median / own:>9.2f}x")
+        median, own = statistics.median(times), slow_base if "5 ms" in name else base
+        per_commit, busy = median / commits * 1e3, statistics.median(cpu[name]) / commits * 1e3
+        rate, best = rows * commits / median, rows * commits / min(times)
+        print(f"{name:32} {rate:>9,.0f} {per_commit:>10.2f} {busy:>7.2f} {best:>9,.0f} {median / own:>6.2f}x")
     for one in (ours, slow, group):
         one.ledger.close()
         report = verify(one.data)

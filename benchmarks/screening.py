@@ -49,7 +49,7 @@ def messages(count: int, corpus: Path | None, language: str, seed: int = 7) -> l
 def keywords(texts: list[str], count: int, seed: int = 3) -> list[str]:
     """A tenth spans of the texts themselves, the rest joins of two spans: true beginnings, rare hits."""
     rnd = random.Random(seed)
-    spans = []
+    spans: list[str] = []
     while len(spans) < 4 * count:
         text = rnd.choice(texts)
         size = rnd.choice((2, 3, 3, 4, 4, 4, 5, 6)) * (1 if not text.isascii() else 3)
@@ -161,9 +161,8 @@ def peers(texts: list[str], some: list[str], words: list[str]) -> dict[str, tupl
             for text, label in zip(some, labels, strict=False):
                 lines.write(f"__label__{label} {' '.join(text)}".replace("\n", " ") + "\n")
             lines.flush()
-            fitted = fasttext.train_supervised(
-                lines.name, dim=10, wordNgrams=3, bucket=1 << 20, epoch=1, thread=1, verbose=0
-            )
+            settings = {"dim": 10, "wordNgrams": 3, "bucket": 1 << 20, "epoch": 1, "thread": 1, "verbose": 0}
+            fitted = fasttext.train_supervised(lines.name, **settings)
         out["fastText, spacing included"] = (
             lambda: fitted.predict([" ".join(t.replace("\n", " ")) for t in some]),
             len(some),

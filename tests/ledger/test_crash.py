@@ -141,6 +141,10 @@ class RecordingDisk(FileOps):
         super().unlink(path)
         self._log("unlink", path)
 
+    def rmdir(self, path: Path) -> None:
+        super().rmdir(path)
+        self._log("rmdir", path)
+
 
 class Replay:
     """The disk after the first n events of a record."""
@@ -186,7 +190,7 @@ class Replay:
             case ("rename", Path() as old, Path() as new):
                 moved = self._folder(old.parent).live()[old.name]
                 self._folder(new.parent).pending.append({old.name: None, new.name: moved})
-            case ("unlink", Path() as path):
+            case ("unlink" | "rmdir", Path() as path):
                 self._folder(path.parent).pending.append({path.name: None})
             case ("ack", *_):
                 pass

@@ -218,7 +218,8 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@pytest.mark.slow
+@settings(max_examples=settings().max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=STEPS, roll=st.sampled_from([5, 20, 1000]))
 def test_any_life_of_a_stream_reads_back_what_was_recorded(
     tmp_path_factory: pytest.TempPathFactory,

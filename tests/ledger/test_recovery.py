@@ -73,6 +73,7 @@ def test_a_cut_is_kept_aside_and_said_in_the_chain(stream: Stream) -> None:
     stream.open().close()
     (kept,) = (stream.folder / "cut").iterdir()
     assert kept.read_bytes() == b"torn bytes"
+    assert any("cut off a torn tail: 10 bytes" in note for note in verify(stream.data).streams[0].notes)
     last = stream.commits()[-1].batch().to_pylist()[-1]
     assert last["kind"] == "tail.cut"
     assert json.loads(last["data"]) == {

@@ -262,10 +262,10 @@ def test_a_new_segment_begins_when_one_is_over(
 
 
 def test_segments_are_sealed_in_the_background(data: Path, keys: KeyStore, now: datetime, traffic: Traffic) -> None:
-    options = LedgerOptions(max_segment_rows=5)
+    options = LedgerOptions(max_segment_rows=20)  # more than there will be seals
     with Ledger.open(data, stream="batch", keys=keys, now=now, options=options) as ledger:
         for start in range(5):
-            ledger.record(traffic(5, start * 5), now=now)
+            ledger.record(traffic(20, start * 20), now=now)
         ledger.seal(now=now)  # and what the thread has not reached
     entries = sorted(path.suffix for path in (data / "ledger" / "batch" / "entries").iterdir())
     assert entries.count(".arrows") == 1
@@ -348,7 +348,7 @@ def test_originals_go_when_their_time_is_over(
     report = verify(data)
     assert report.ok, report.findings
     assert report.streams[0].expired == ["2026-11-24.allowed", "2026-11-24.numbers", "2026-11-24.stopped"]
-    assert not list((data / "ledger" / "batch" / "vault").rglob("*.allowed"))
+    assert not list((data / "ledger" / "batch" / "vault").rglob("2026-11-24*"))
     reader = StreamReader(data, "batch", keys)
     assert sum(batch.num_rows for batch in reader.entries()) >= 8  # entries stay
 

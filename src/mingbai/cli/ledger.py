@@ -141,7 +141,10 @@ def vouched_line(stream: StreamReport, *, has_anchor: bool) -> str:
 
 @app.command(help=_("Sign the chain as it stands, and write the anchor that proves it, to keep elsewhere."))
 def export_anchor(
-    output: Annotated[Path, Parameter(help=_("File to write (anchors in it stay); - is standard output."))],
+    output: Annotated[
+        Path,
+        Parameter(allow_leading_hyphen=True, help=_("File to write (anchors in it stay); - is standard output.")),
+    ],
     /,
     *,
     stream: Stream = None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from mingbai.cli.arguments import refuse_options
 from mingbai.cli.console import progress_bar, say_plain, show_alarms, stderr
 from mingbai.cli.fast_start import leave_out_unused
 from mingbai.cli.words import _
@@ -29,10 +30,12 @@ _SHOWN_REJECTS = 5  # without a rejects file, so many are named on standard erro
 
 
 def screen(
-    *inputs: Annotated[str, Parameter(help=_("CSV, TSV, JSON Lines or Parquet, also .gz; - is standard input."))],
+    *inputs: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help=_("CSV, TSV, JSON Lines or Parquet, also .gz; - is standard input."))
+    ],
     output: Annotated[
         str | None,
-        Parameter(alias="-o", help=_("Parquet, CSV or JSON Lines by extension; left out, a summary is shown.")),
+        Parameter(alias="-o", allow_leading_hyphen=True, help=_("Parquet, CSV or JSON Lines by extension; left out, a summary is shown.")),
     ] = None,
     text_column: Annotated[str, Parameter(help=_("Column that holds the text."))] = "text",
     sender_column: Annotated[str | None, Parameter(help=_("Column of the sender's number."))] = None,
@@ -61,6 +64,7 @@ def screen(
     progress: Annotated[bool | None, Parameter(help=_("Progress bar; left out, on a terminal only."))] = None,
 ) -> int:
     """Exit code: 0 done, 1 done but some rows were rejected, 2 nothing done."""
+    refuse_options(inputs)
     settings = load_settings(data=data)
     if threads is not None and threads < 1:
         raise BadValue(field="--threads", value=threads, expected="1 or more")

@@ -68,6 +68,9 @@ class FileOps:
     def unlink(self, path: Path) -> None:
         os.unlink(path)
 
+    def rmdir(self, path: Path) -> None:
+        os.rmdir(path)
+
     def close(self, fd: int) -> None:
         os.close(fd)
 

@@ -211,6 +211,9 @@ class _Walk:
                     listed = data.get("keys")
                     for item in listed if isinstance(listed, list) else []:
                         self._expired.add((str(item.get("day")), str(item.get("class"))))
+                elif kind == Kind.TAIL_CUT:
+                    cut = f"{data.get('bytes')} bytes at {data.get('offset')} of segment {data.get('segment')}"
+                    self._report.notes.append(f"a start cut off a torn tail: {cut}, kept in cut/")
                 elif kind == Kind.KEY_ROTATED:
                     changes.append(data)
                 elif kind == Kind.KEY_REPLACED:
@@ -229,7 +232,7 @@ class _Walk:
                 self._found(Fault.SIGNATURE, self._folder, what)
 
     def _control_entries(self, segment: Segment) -> Iterator[tuple[str, dict[str, object]]]:
-        telling = (Kind.SEGMENT_SEALED, Kind.VAULT_EXPIRED, Kind.KEY_ROTATED, Kind.KEY_REPLACED)
+        telling = (Kind.SEGMENT_SEALED, Kind.VAULT_EXPIRED, Kind.KEY_ROTATED, Kind.KEY_REPLACED, Kind.TAIL_CUT)
         marks = [kind.encode() for kind in telling]
         if segment.sealed is not None:
             self._hashes[segment.first_seq] = _hash_file(segment.sealed)

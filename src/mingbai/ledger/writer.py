@@ -182,10 +182,10 @@ class Ledger:
                 data = {"old_public_key": old.hex(), "new_public_key": new.hex()}
                 self.record_own(Kind.KEY_REPLACED, data, now=now)
         except OSError as error:
-            self._writer_lock.release()
+            self._let_go()
             raise self._cannot_write(error) from error
         except BaseException:
-            self._writer_lock.release()
+            self._let_go()
             raise
         self._wake_sealer()
 
@@ -208,11 +208,14 @@ class Ledger:
         with self._commit_lock:
             if self._is_closed:
                 return
-            self._is_closed = True
-            if self._fd is not None:
-                self._ops.close(self._fd)
-                self._fd = None
-            self._writer_lock.release()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._is_closed = True
+        if self._fd is not None:
+            self._ops.close(self._fd)
+            self._fd = None
+        self._writer_lock.release()
 
     # -- recording
 
@@ -469,12 +472,12 @@ class Ledger:
 
     def _seal_one(self, first_seq: int) -> Seal:
         """The four steps of sealing.py. Holds the seal lock; the commit lock only for the entry."""
-        tail = self._tail
-        assert tail is not None
         try:
             seal = write_sealed(self._folder, first_seq, self._data_keys, self._ops)
-            # No clock here: the entry carries the time of the last commit.
-            self._submit(control_row(Kind.SEGMENT_SEALED, seal.to_data(), tail.at_us))
+            with self._commit_lock:
+                assert self._tail is not None
+                at_us = self._tail.at_us  # no clock here: the entry carries the time of the last commit
+                self._commit([_Waiter(control_row(Kind.SEGMENT_SEALED, seal.to_data(), at_us))], at_us)
             self._unsealed.remove(first_seq)
             path = open_path(self._folder, first_seq)
             self._ops.unlink(path)
@@ -533,6 +536,8 @@ class Ledger:
                         self._ops.unlink(path)
                     if folder.is_dir():
                         self._ops.sync_dir(folder)
+                        if not any(folder.iterdir()):
+                            self._ops.rmdir(folder)
             except OSError as error:
                 raise self._cannot_write(error) from error
             return expired

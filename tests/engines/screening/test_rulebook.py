@@ -118,6 +118,9 @@ def test_all_problems_come_in_one_pass_each_at_its_line() -> None:
     }
     assert "Missing close parenthesis" in found[15, "regexes"]  # Hyperscan's own words
     assert "did you mean keywords?" in found[22, "keyword"]
+    with pytest.raises(RulebookInvalid) as caught:
+        parse(content, normalise, source="rules.toml")
+    assert all(line in str(caught.value) for line in found.values())
     assert found[8, "action"].startswith("rules.toml:8: rule first: action: got 'delete', expected one of allow, flag")
 
 
@@ -228,7 +231,9 @@ def test_a_rulebook_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path) -
 
 def test_digest_is_of_the_meaning() -> None:
     first = parse(HEAD + RULE.format(id="a") + 'keywords = ["x", "y"]\n', normalise)
-    same = parse("# note\n" + HEAD + "\n\n" + RULE.format(id="a") + 'keywords = ["y",\n "x"]\npriority = 0\n', normalise)
+    same = parse(
+        "# note\n" + HEAD + "\n\n" + RULE.format(id="a") + 'keywords = ["y",\n "x"]\npriority = 0\n', normalise
+    )
     other = parse(HEAD + RULE.format(id="a") + 'keywords = ["x", "z"]\n', normalise)
     assert first.digest == same.digest != other.digest
     assert len(first.digest) == 64
@@ -271,14 +276,53 @@ def test_shipped_rulebook_is_valid() -> None:
 # ---- fuzz: whatever the bytes, a rulebook or RulebookInvalid with a readable list
 
 keys = st.sampled_from(
-    "id category action priority owner reason enabled valid_from keywords keywords_all keywords_none regexes domains "
-    "urls numbers senders access_codes signatures hours message_category score_min score_max case normalised on "
-    "keywords_file x a.b".split()
+    [
+        *(
+            "id",
+            "category",
+            "action",
+            "priority",
+            "owner",
+            "reason",
+        ),
+        *(
+            "enabled",
+            "valid_from",
+            "keywords",
+            "keywords_all",
+            "keywords_none",
+            "regexes",
+        ),
+        *(
+            "domains",
+            "urls",
+            "numbers",
+            "senders",
+            "access_codes",
+            "signatures",
+        ),
+        *(
+            "hours",
+            "message_category",
+            "score_min",
+            "score_max",
+            "case",
+            "normalised",
+        ),
+        *(
+            "on",
+            "keywords_file",
+            "x",
+            "a.b",
+        ),
+    ]
 )
 scalars = st.one_of(
     st.integers().map(str),
     st.floats().map(lambda f: f"{f!r}"),
-    st.sampled_from(["true", "2026-01-01", "0001-01-01", "9999-12-31T23:59:59Z", "08:00:00", '"fraud"', '"block"', "nan"]),
+    st.sampled_from(
+        ["true", "2026-01-01", "0001-01-01", "9999-12-31T23:59:59Z", "08:00:00", '"fraud"', '"block"', "nan"]
+    ),
     st.text(max_size=20).map(lambda s: '"' + re.sub(r'[\x00-\x1f\x7f"\\\ud800-\udfff]', "", s) + '"'),
     st.text(max_size=20).map(lambda s: "'''" + re.sub(r"[\x00-\x09\x0b-\x1f\x7f'\ud800-\udfff]", "", s) + "'''"),
 )
@@ -303,8 +347,6 @@ def parse_or_problems(content: str | bytes) -> Rulebook | tuple[Problem, ...]:
     try:
         return parse(content, normalise)
     except RulebookInvalid as error:
-        assert error.problems
-        assert all(str(p) in str(error) for p in error.problems)
         return error.problems
 
 
@@ -318,6 +360,7 @@ def test_random_toml_never_crashes_the_reader(content: str) -> None:
     result = parse_or_problems(HEAD + content)
     lines = (HEAD + content).count("\n") + 1
     if not isinstance(result, Rulebook):
+        assert result
         assert all(0 <= p.line <= lines for p in result)
 
 
@@ -337,7 +380,7 @@ def test_lines_are_found_in_awkward_toml() -> None:
         'title = """\n[[rule]]\nnot = "a rule"\n"""\n'  # 1-4
         "[[ rule ]]  # comment [[rule]]\n"  # 5
         "a = [ # ] not yet\n"  # 6
-        "  'x,]', \"y\\\"]\",\n"  # 7
+        '  \'x,]\', "y\\"]",\n'  # 7
         '  """z\n""""",\n'  # 8-9
         "  [1, 2],\n"  # 10
         "]\n"  # 11

@@ -103,7 +103,10 @@ def test_conditions_of_a_rule_are_and_lists_are_or() -> None:
 
 
 def test_keywords_as_written_are_not_normalised() -> None:
-    compiled = rules('a flag\nkeywords = ["A.B*"]\nnormalised = false', 'b flag\nkeywords = ["A.B*"]\nnormalised = false\ncase = true')
+    compiled = rules(
+        'a flag\nkeywords = ["A.B*"]\nnormalised = false',
+        'b flag\nkeywords = ["A.B*"]\nnormalised = false\ncase = true',
+    )
     assert fired(apply(compiled, ["xA.B*x", "xa.b*x", "xAB*", "x"])) == [["a", "b"], ["a"], [], []]
 
 
@@ -145,7 +148,10 @@ def test_url_patterns_are_of_the_whole_host_and_path() -> None:
         ("qq:123456", "加QQ123456。", True),
         ("qq:123456", "加QQ1234567", False),
         ("wx:abcd_1", "微信abcd_1哦", True),
+        ("wx:abcd_1", "vxabcd_1", True),
+        ("wx:abcd_1", "xabcd_1", False),
         ("wx:abcd_1", "微信abcd_12", False),
+        ("wx:abcd_1*", "微信abcd_12", True),
     ],
 )
 def test_numbers_stand_alone_in_the_original(number: str, text: str, found: bool) -> None:
@@ -229,7 +235,9 @@ def test_a_rule_is_silent_when_disabled_or_out_of_its_time() -> None:
 
 def test_highest_priority_decides_and_all_are_reported() -> None:
     compiled = rules(
-        'low allow\nkeywords = ["x"]', 'high block\npriority = 5\nkeywords = ["x"]', 'mid flag\npriority = 1\nkeywords = ["x"]'
+        'low allow\nkeywords = ["x"]',
+        'high block\npriority = 5\nkeywords = ["x"]',
+        'mid flag\npriority = 1\nkeywords = ["x"]',
     )
     outcome = apply(compiled, ["x"])
     assert fired(outcome) == [["high", "mid", "low"]]
@@ -268,7 +276,22 @@ def test_a_regex_does_not_match_across_rows() -> None:
 
 
 patterns = st.sampled_from(
-    ["ab", "a+b", "^a", "b$", "a.c", "a[^b]c", r"\bab\b", "a\\sb", "(?:ab){2,}", "中.{1,3}文", "文$", "[^a]b", "a{2}.*c", "B"]
+    [
+        "ab",
+        "a+b",
+        "^a",
+        "b$",
+        "a.c",
+        "a[^b]c",
+        r"\bab\b",
+        "a\\sb",
+        "(?:ab){2,}",
+        "中.{1,3}文",
+        "文$",
+        "[^a]b",
+        "a{2}.*c",
+        "B",
+    ]
 )
 
 
@@ -310,7 +333,18 @@ def test_rules_give_the_same_on_slices_of_a_batch() -> None:
         parse(files("mingbai.engines.screening").joinpath("data/rulebook.toml").read_bytes(), keyword_nids)
     )
     rng = random.Random(3)
-    bits = ["代开发票", "正规", "澳门新葡京", "送88", "安全账户", "转账", "警方提醒", "ETC失效 http://x.top", "你好", "unpaid toll http://a.top"]
+    bits = [
+        "代开发票",
+        "正规",
+        "澳门新葡京",
+        "送88",
+        "安全账户",
+        "转账",
+        "警方提醒",
+        "ETC失效 http://x.top",
+        "你好",
+        "unpaid toll http://a.top",
+    ]
     texts = [" ".join(rng.choices(bits, k=3)) for _ in range(300)]
     whole = apply(compiled, texts)
     parts = [apply(compiled, texts[i : i + 37]) for i in range(0, 300, 37)]
@@ -384,7 +418,18 @@ def test_a_code_with_a_foreign_link_is_not_protected() -> None:
 
 
 def test_service_codes_are_told_from_people() -> None:
-    who = ["10690123456789", "+8610655", "95588", "10086", "HSBC", "13800138000", "+8613800138000", "", None, "+14155550123"]
+    who = [
+        "10690123456789",
+        "+8610655",
+        "95588",
+        "10086",
+        "HSBC",
+        "13800138000",
+        "+8613800138000",
+        "",
+        None,
+        "+14155550123",
+    ]
     outcome = apply(CompiledRules.none(), ["x"] * len(who), sender=who)
     assert outcome.service_code.tolist() == [True, True, True, True, True, False, False, False, False, False]
     assert apply(CompiledRules.none(), ["x"], access_code=["10690"]).service_code.tolist() == [True]

@@ -141,7 +141,12 @@ def imitated_brand(labels: Sequence[str], suffix: str) -> str:
 
 
 def skeleton(label: str) -> str:
-    """A label as a hurried reader sees it: accents off, look-alike characters as one, rn as m, vv as w."""
+    """A label as a hurried reader sees it: accents off, look-alike characters as one, rn as m, vv as w.
+
+    A number stays as it is: nobody takes 12308 for 12306.
+    """
+    if label.isdigit():
+        return label
     if not label.isascii():
         label = "".join(c for c in unicodedata.normalize("NFKD", label) if not unicodedata.combining(c))
     return label.lower().translate(_LOOKALIKES).replace("rn", "m").replace("vv", "w")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from mingbai.engines.screening.rulebook_types import NumberPattern
 
 _CALL_PREFIXES = frozenset({"86", "086", "0086", "17951", "17911", "12593", "0"})
+_LABELS = frozenset({"", "qq", "q", "v", "wx", "vx", "weixin", "wechat"})  # written right before an account's name
 _MAX_DIGITS = 20
 
 
@@ -19,8 +20,11 @@ def stands_alone(number: NumberPattern, text: str, start: int, end: int) -> bool
     with single spaces or hyphens between digits allowed.
     """
     if number.kind == "contact":
-        is_free = not (_is_name(text[start - 1 : start]) or (not number.is_prefix and _is_name(text[end : end + 1])))
-        return is_free and (not number.is_prefix or _is_name(text[end : end + 1]))
+        begin = start
+        while begin > 0 and _is_name(text[begin - 1]):
+            begin -= 1
+        goes_on = end < len(text) and _is_name(text[end])
+        return text[begin:start].lower() in _LABELS and goes_on == number.is_prefix
     begin = start
     while begin > 0 and text[begin - 1].isdigit():
         begin -= 1
@@ -39,4 +43,4 @@ def stands_alone(number: NumberPattern, text: str, start: int, end: int) -> bool
 
 def _is_name(char: str) -> bool:
     """Whether a character can belong to the name of an account."""
-    return char != "" and char.isascii() and (char.isalnum() or char in "_-")
+    return char.isascii() and (char.isalnum() or char in "_-")

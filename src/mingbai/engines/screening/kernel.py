@@ -15,7 +15,7 @@ import numpy as np
 
 from mingbai.engines.screening import reading, trie, url_scan
 from mingbai.engines.screening.evidence import weigh
-from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint32, uint64
+from mingbai.engines.screening.jit import Number, arithmetic, inline, int64, uint32, uint64
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.reading import (
     K1,
@@ -32,7 +32,7 @@ from mingbai.engines.screening.reading import (
     may_hold_url,
     repair,
 )
-from mingbai.engines.screening.scoring import F32, I32, I64, STORED_HITS, new_scratch, read_grams, score
+from mingbai.engines.screening.scoring import F32, I32, I64, Scratch, read_grams, score
 
 CHINESE: Final = 1  # bits of `Readings.notes`
 SECOND_LOOK: Final = 2
@@ -68,7 +68,7 @@ def hash_text(buf: U16, n: Number) -> Number:
     return t
 
 
-@kernel
+@arithmetic
 def screen_rows(
     data: U8,
     offsets: I32,
@@ -79,10 +79,10 @@ def screen_rows(
     english: LanguageModel,
     keywords: trie.TrieArrays,
     url_tables: url_scan.ScanTables,
+    s: Scratch,
     out: Readings,
 ) -> None:
     """Read rows first..stop (see the module's text). `data` must be valid UTF-8, as Arrow's strings are."""
-    s = new_scratch()
     n_hits = 0
     n_spans = 0
     for r in range(first, stop):
@@ -145,9 +145,6 @@ def screen_rows(
         found = trie.walk(s.buf, n, keywords, s.hits)
         if found > 0:
             hits = s.hits
-            if found > STORED_HITS:
-                hits = np.empty((found, 3), np.int32)
-                trie.walk(s.buf, n, keywords, hits)
             for k in range(found):
                 if n_hits < out.hits.shape[0]:
                     out.hits[n_hits, 0] = r

@@ -357,6 +357,16 @@ def find_digits(buf: U16, n: Number, digits: U16) -> Number:
 
 
 @inline
+def may_spell(buf: U16, n: int) -> Number:
+    """Whether there is a Latin letter but x, which mostly masks digits: only then can pinyin be among the letters."""
+    found = uint32(0)
+    for j in range(uint64(n)):
+        c = uint32(buf[j])
+        found |= uint32(c - uint32(97) < uint32(26)) & uint32(c != uint32(120))
+    return found != uint32(0)
+
+
+@inline
 def sound_out(buf: U16, n: Number, sounds: U16, trie: U16, out: U16, origin: U16) -> Number:
     """Letters -> sounds; pinyin between Chinese characters (加wei信) becomes the sound it spells.
 
@@ -652,7 +662,7 @@ def gram_rows(
         latin = (counts >> 12) & LANE
         hanzi = (counts >> 24) & LANE
         if is_chinese(hanzi, latin):
-            spelled = latin > 0
+            spelled = may_spell(buf, n)
             ns = sound_out(buf, n, tables.sounds, tables.pinyin, snd, origin) if spelled else n
             g = chinese_grams(buf, n, tables.sounds, spelled, snd, origin, ns, grams, owner, False, mins)
             g = mark_grams(buf, n, marks, m, grams, owner, False, g)

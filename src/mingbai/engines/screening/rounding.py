@@ -33,17 +33,38 @@ MIN_CLUSTERS = 5  # near-duplicate clusters that a gram must occur in: no featur
 
 def tell(pointers: I64, grams: U64, clusters: I64, unwanted: F32) -> tuple[U64, npt.NDArray[np.float64]]:
     """Grams that at least `MIN_CLUSTERS` clusters hold (sorted), and the information (bits a message) of each on `unwanted`."""
-    rows = np.repeat(np.arange(pointers.size - 1), np.diff(pointers))
     known, number = np.unique(grams, return_inverse=True)
-    pairs = np.unique(number.astype(np.int64) << 21 | clusters[rows])
-    spread = np.bincount(pairs >> 21, minlength=known.size) >= MIN_CLUSTERS
-    pairs = np.unique(number.astype(np.int64) << 21 | rows)
-    having = np.bincount(pairs >> 21, minlength=known.size).astype(np.float64)
-    spam = np.bincount(pairs >> 21, weights=unwanted[pairs & ((1 << 21) - 1)], minlength=known.size)
+    order = np.argsort(clusters, kind="stable")
+    spread, having, spam = _tally(pointers, number, clusters, unwanted, order, known.size)
+    frequent = spread >= MIN_CLUSTERS
+    having, spam = having.astype(np.float64), spam.astype(np.float64)
     n, total = float(unwanted.size), float(unwanted.sum())
     rest = np.maximum(n - having, 1.0)
     information = entropy(total / n) - having / n * entropy(spam / having) - rest / n * entropy((total - spam) / rest)
-    return known[spread], information[spread]
+    return known[frequent], information[frequent]
+
+
+@kernel
+def _tally(
+    pointers: I64, number: I64, clusters: I64, unwanted: F32, order: I64, size: int
+) -> tuple[I64, I64, npt.NDArray[np.float64]]:
+    """Per gram: clusters that hold it, rows that hold it, unwanted rows that hold it. order: rows, cluster by cluster."""
+    spread = np.zeros(size, np.int64)
+    having = np.zeros(size, np.int64)
+    spam = np.zeros(size, np.float64)
+    last_cluster = np.full(size, -1, np.int64)
+    last_row = np.full(size, -1, np.int64)
+    for r in order:
+        for q in range(pointers[r], pointers[r + 1]):
+            g = number[q]
+            if last_row[g] != r:
+                last_row[g] = r
+                having[g] += 1
+                spam[g] += unwanted[r]
+                if last_cluster[g] != clusters[r]:
+                    last_cluster[g] = clusters[r]
+                    spread[g] += 1
+    return spread, having, spam
 
 
 def entropy(p: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:

@@ -24,6 +24,7 @@ from mingbai.engines.screening.reading import (
     is_chinese,
     latin_grams,
     mark_grams,
+    may_spell,
     number_grams,
     sound_out,
 )
@@ -32,7 +33,7 @@ F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
-STORED_HITS: Final = 64  # keyword hits of a message read in the first try; more are counted and read again
+STORED_HITS: Final = 32 * MAX_LETTERS  # as many keyword hits as a message can have: 32 lengths from each letter
 MAX_FOREST_FEATURES: Final = 8192
 
 
@@ -57,8 +58,8 @@ class Scratch(NamedTuple):
     weights: F32
 
 
-@inline
 def new_scratch() -> Scratch:
+    """Working memory for one thread; the kernel allocates none."""
     return Scratch(
         np.empty(MAX_LETTERS + 8, np.uint16),
         np.empty(MAX_LETTERS + 8, np.uint32),
@@ -236,7 +237,7 @@ def read_grams(
     for b in range(16):
         s.mins[b] = uint32(0xFFFFFFFF)
     if is_chinese(hanzi, latin):
-        spelled = latin > 0
+        spelled = may_spell(s.buf, n)
         ns = sound_out(s.buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
         g = chinese_grams(s.buf, n, tables.sounds, spelled, s.snd, s.origin, ns, s.grams, s.owner, owned, s.mins)
         g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, g)

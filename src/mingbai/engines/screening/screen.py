@@ -6,6 +6,8 @@ something was found in them: rules, URLs, campaigns, the evidence put together. 
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -15,6 +17,7 @@ from mingbai.engines.screening.campaigns import Counters, CounterUpdates, Table
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.rules import RuleOutcome, Seen
+from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.schema import DECISION, SPAN, has_text, text_buffers
 from mingbai.engines.screening.url_hosts import UrlFlag
 
@@ -87,11 +90,22 @@ def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], polic
         )
         kernel.screen_rows(
             data, offsets, 0, rows, reading.tables(), with_thresholds(policy, policy.model.chinese),
-            with_thresholds(policy, policy.model.english), policy.rules.keywords.arrays, url_scan.TABLES, out,
+            with_thresholds(policy, policy.model.english), policy.rules.keywords.arrays, url_scan.TABLES, _scratch(), out,
         )  # fmt: skip
         if (out.used <= capacity).all():
             return out._replace(hits=out.hits[: out.used[0]], spans=out.spans[: out.used[1]])
         capacity = np.maximum(capacity, out.used)
+
+
+_local = threading.local()
+
+
+def _scratch() -> Scratch:
+    """This thread's working memory."""
+    if not hasattr(_local, "scratch"):
+        _local.scratch = new_scratch()
+    scratch: Scratch = _local.scratch
+    return scratch
 
 
 def with_thresholds(policy: Policy, language: LanguageModel) -> LanguageModel:

@@ -199,6 +199,10 @@ def host_in(run: str, evidence: int) -> tuple[Host, int] | None:
         address = raw_address(run.lower().rstrip("."))
         if address is not None:
             return describe_host(address), len(run)
+        name = to_ascii(run) if run.isascii() and "." in run else None
+        # With a path behind it the run is whole, whatever its suffix; so it is if a brand owns it (mydhl.express.dhl).
+        if name is not None and (evidence & Evidence.PATH or describe_host(name).flags & UrlFlag.OFFICIAL):
+            return describe_host(name), len(run)
     elif evidence & Evidence.PATH and run.count(".") == 3 and raw_address(run) is not None:
         return describe_host(run), len(run)
     labels = run.split(".")

@@ -369,7 +369,12 @@ def _scheme_start(data: U8, a: int, end: int) -> int:
 def _is_cut(data: U8, a: int, b: int, start: int, end: int, classes: U8) -> bool:
     """Whether a run with a dot in it has full-width, fancy or invisible characters right beside it."""
     fancy = _left_kind(data, a, start, classes) == 2 or _right_kind(data, end, b, classes) == 2
-    return bool((fancy or _invisible_length(data, end, b) > 0) and np.any(data[start:end] == 46))
+    if not fancy and _invisible_length(data, end, b) == 0:
+        return False
+    dots = 0
+    for i in range(start, end):
+        dots += data[i] == 46
+    return dots > 0
 
 
 @inline

@@ -244,12 +244,14 @@ def _is_dot(sign: re.Match[str], left: str, label: str, after: str) -> bool:
     is_sure = suffixes().classes.get(label) == "sure" and not after.isalnum()
     if sign["bracketed"] or sign["sign"] in ("点", "點", "·"):
         return label[0].isalpha() or has_www
-    is_complete = "." in left and left.rpartition(".")[2] in suffixes().classes
+    last = left.rpartition(".")[2]
+    is_complete = left.count(".") > has_www and suffixes().classes.get(last, "word") != "word"
+    is_country = (is_sure and len(label) == 2) or f"{last}.{label}" in suffixes().public
     if sign["sign"]:  # 。 ends a sentence unless a host goes on behind it
-        goes_on = after != "" and after in ".。点點" and label != "www"
-        return not is_complete or (is_sure and len(label) == 2) or goes_on
+        goes_on = after != "" and after in ".。点點"
+        return label != "www" and (not is_complete or is_country or goes_on)
     if is_complete:
-        return is_sure and len(label) == 2
+        return is_country
     return has_www or (is_sure and not starts_sentence)
 
 
