@@ -66,6 +66,7 @@ def keywords(texts: list[str], count: int, seed: int = 3) -> list[str]:
 def rulebook(words: list[str]) -> CompiledRules:
     listed = ", ".join(f'"{w}"' for w in words)
     text = f"""
+[rulebook]
 name = "benchmark"
 version = "1"
 time_zone = "Asia/Shanghai"

@@ -219,7 +219,10 @@ STEPS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=settings().max_examples // 4, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=settings().max_examples // 4,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=STEPS, roll=st.sampled_from([5, 20, 1000]))
 def test_any_life_of_a_stream_reads_back_what_was_recorded(
     tmp_path_factory: pytest.TempPathFactory,
@@ -268,3 +271,33 @@ def test_any_life_of_a_stream_reads_back_what_was_recorded(
     report = verify(data, anchor=anchor, public_key=keys.public_key)
     assert report.ok, [str(finding) for finding in report.findings]
     assert report.streams[0].rows == len(everything)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("java")
+def test_spark_reads_sealed_segments_as_they_are(written: Path) -> None:
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.master("local[1]").config("spark.ui.enabled", "false").getOrCreate()
+    try:
+        frame = session.read.parquet(str(written / "ledger" / "batch" / "entries"), pathGlobFilter="*.parquet")
+        screened = frame.where("kind = 'sms.screened'")
+        counted = {row["verdict"]: row["count"] for row in screened.groupBy("verdict").count().collect()}
+        assert counted == {0: 10, 1: 10, 2: 10, 3: 10}
+        row = screened.where("verdict = 3").orderBy("seq").first()
+        assert row is not None
+        assert (row["reasons"], row["spans"][1]["end"], len(row["sender"])) == ([2, 10], 9, 16)
+    finally:
+        session.stop()
+
+
+def test_a_reader_that_knows_the_key_forgets_it_with_the_day(
+    data: Path, keys: KeyStore, now: datetime, traffic: Traffic
+) -> None:
+    with Ledger.open(data, stream="batch", keys=keys, now=now, options=QUIET) as ledger:
+        ledger.record(traffic(4), now=now)
+        reader = StreamReader(data, "batch", keys)
+        assert reader.originals([2]).column("text_kept").to_pylist() == ["kept"]
+        ledger.expire(now=now + timedelta(days=8))  # the ciphertext is still there, in the open segment
+        assert reader.originals([2]).column("text_kept").to_pylist() == ["no_longer_kept"]
+        assert reader.originals([3]).column("text_kept").to_pylist() == ["kept"]

@@ -216,7 +216,10 @@ class Day:
         stopped, flagged = verdicts >= Verdict.HOLD, verdicts == Verdict.FLAG
         unwanted = truths >= Category.ADVERTISING
         codes = np.array(
-            [name.startswith("notification.") and "code" in name for name in self.traffic.column("scenario").to_pylist()]
+            [
+                name.startswith("notification.") and "code" in name
+                for name in self.traffic.column("scenario").to_pylist()
+            ]
         )
         by_category = {
             category: (

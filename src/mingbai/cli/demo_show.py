@@ -101,7 +101,9 @@ def answer(day: Day, console: Console) -> Iterator[RenderableType]:
     else:
         yield chart(day)
         yield verdicts
-    said = _("Deciding took {engine:.1f} s, recording {ledger:.1f} s (numbers and texts encrypted, every commit synced).")
+    said = _(
+        "Deciding took {engine:.1f} s, recording {ledger:.1f} s (numbers and texts encrypted, every commit synced)."
+    )
     yield Text(said.format(engine=day.engine_s, ledger=day.ledger_s), style="dim")
 
 
@@ -147,7 +149,9 @@ def campaigns(day: Day, console: Console) -> RenderableType:
         parts.append(head)
         text = marked(masked(one.example.text), one.example.spans, one.example.verdict, console)
         parts.append(Padding(text, (0, 0, 1, 10)))
-    said = _("One campaign is one text, however its numbers, names, links and disguises change. Bars: hours of the day.")
+    said = _(
+        "One campaign is one text, however its numbers, names, links and disguises change. Bars: hours of the day."
+    )
     parts.append(Text(said, style="dim"))
     return Group(*parts)
 
@@ -191,7 +195,11 @@ def truth(day: Day) -> RenderableType:
         wrong=f"{found.legitimate_stopped:,} ({100 * found.legitimate_stopped / max(1, found.legitimate):.2f} %)",
     )
     result = table(
-        (_("Really is"), "left"), (_("Messages"), "right"), (_("Stopped"), "right"), (_("Flagged"), "right"), (_("Passed"), "right")  # fmt: skip
+        (_("Really is"), "left"),
+        (_("Messages"), "right"),
+        (_("Stopped"), "right"),
+        (_("Flagged"), "right"),
+        (_("Passed"), "right"),  # fmt: skip
     )
     for category in Category:
         messages, stopped, flagged = found.by_category[category]
@@ -246,5 +254,3 @@ def what_next(kept: Path | None) -> RenderableType:
     for said, command in rows:
         result.add_row(Text(said), Text(command, style="bold cyan"))
     return Group(part(6, _("What to try next")), result, "")
-
-

@@ -30,9 +30,7 @@ _SCALE_WIDTH = 40
 
 
 def explain(
-    text: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help=_("The message; - reads it from standard input."))
-    ],
+    text: Annotated[str, Parameter(allow_leading_hyphen=True, help=_("The message; - reads it from standard input."))],
     /,
     *,
     sender: Annotated[str | None, Parameter(help=_("Number of the sender."))] = None,

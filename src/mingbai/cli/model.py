@@ -111,7 +111,9 @@ def show_training(report: TrainingReport) -> None:
 
 def evaluate(
     *files: Files,
-    model: Annotated[Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))] = None,
+    model: Annotated[
+        Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))
+    ] = None,
     picture: Annotated[Path | None, Parameter(help=_("File for the precision-recall curve (.png or .svg)."))] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative=(), help=_("As JSON, for programs."))] = False,
     text_column: TextColumn = "text",

@@ -31,11 +31,16 @@ _SHOWN_REJECTS = 5  # without a rejects file, so many are named on standard erro
 
 def screen(
     *inputs: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help=_("CSV, TSV, JSON Lines or Parquet, also .gz; - is standard input."))
+        str,
+        Parameter(allow_leading_hyphen=True, help=_("CSV, TSV, JSON Lines or Parquet, also .gz; - is standard input.")),
     ],
     output: Annotated[
         str | None,
-        Parameter(alias="-o", allow_leading_hyphen=True, help=_("Parquet, CSV or JSON Lines by extension; left out, a summary is shown.")),
+        Parameter(
+            alias="-o",
+            allow_leading_hyphen=True,
+            help=_("Parquet, CSV or JSON Lines by extension; left out, a summary is shown."),
+        ),
     ] = None,
     text_column: Annotated[str, Parameter(help=_("Column that holds the text."))] = "text",
     sender_column: Annotated[str | None, Parameter(help=_("Column of the sender's number."))] = None,

@@ -14,8 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mingbai.kernel.clock import as_utc, to_micros
 from mingbai.kernel.errors import BadValue
@@ -26,7 +26,6 @@ from mingbai.ledger.keys import KeyStore
 from mingbai.ledger.segments import (
     BadBytes,
     OpenCommit,
-    Segment,
     list_segments,
     scan_open,
     scan_sealed,
@@ -37,6 +36,7 @@ from mingbai.ledger.segments import (
 from mingbai.ledger.vault import Blob, BlobIndex, DataKeys, day_number, decrypt, vault_path
 
 _BATCH_ROWS = 65_536  # small commits are joined up to this
+_OPEN_VAULT_FILES = 16
 
 
 class Kept(StrEnum):
@@ -81,20 +81,42 @@ class _Range:
 
     def chosen(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The rows within; the batch itself if all are. Needs the columns `seq` and `at`."""
+        mask = self.mask(batch)
+        return batch if mask is None else batch.filter(pa.array(mask))
+
+    def mask(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_] | None:
+        """Which rows are within; None if all are. Needs `seq` and `at`, which may be there twice."""
         mask = None
-        seq = np.asarray(batch.column("seq"))
+        seq, at = (batch.column(batch.schema.get_all_field_indices(name)[-1]) for name in _SEQ_AND_AT)
+        seq = np.asarray(seq)
         if seq[0] < self.first_seq or (self.last_seq is not None and seq[-1] > self.last_seq):
             mask = seq >= np.uint64(self.first_seq)
             if self.last_seq is not None:
                 mask &= seq <= np.uint64(self.last_seq)
         if self.since_us is not None or self.until_us is not None:
-            at = np.asarray(batch.column("at").view(pa.int64()))
+            at = np.asarray(at.view(pa.int64()))
             mask = np.ones(len(at), bool) if mask is None else mask
             if self.since_us is not None:
                 mask &= at >= self.since_us
             if self.until_us is not None:
                 mask &= at < self.until_us
-        return batch if mask is None or mask.all() else batch.filter(pa.array(mask))
+        return None if mask is None or mask.all() else mask
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """Rows of one commit (or, where whole row groups are asked for, of several) and the segment they lie in."""
+
+    segment: int
+    rows: pa.RecordBatch
+
+    @property
+    def first_seq(self) -> int:
+        return int(self.rows.column("seq")[0].as_py())
+
+    @property
+    def day(self) -> int:
+        return day_number(self.rows.column("at")[0].value)
 
 
 class StreamReader:
@@ -105,7 +127,7 @@ class StreamReader:
         self.stream = stream
         self._folder = stream_dir(Path(data_dir), stream)
         self._data_keys = DataKeys(self._folder, keys)
-        self._indexes: OrderedDict[Path, BlobIndex | None] = OrderedDict()
+        self._indexes: OrderedDict[tuple[int, int, VaultClass], BlobIndex] = OrderedDict()
 
     def entries(
         self,
@@ -128,7 +150,7 @@ class StreamReader:
         held: list[pa.RecordBatch] = []
         rows = 0
         for commit in self._commits(chosen, needed, whole_groups=True):
-            batch = chosen.chosen(commit)
+            batch = chosen.chosen(commit.rows)
             if not batch.num_rows:
                 continue
             held.append(batch.select(names))
@@ -151,30 +173,34 @@ class StreamReader:
         """As `entries`, each batch beside the `ORIGINAL` rows of the same entries."""
         names = _checked(columns)
         chosen = _range(first_seq, last_seq, since, until)
-        needed = list(dict.fromkeys([*names, "seq", "at", "verdict", "vault"]))
-        held: list[tuple[pa.RecordBatch, pa.RecordBatch]] = []
+        needed = list(dict.fromkeys([*names, "seq", "at", "verdict", "vault", "sealed"]))
+        held: list[_Commit] = []
         rows = 0
-        for commit in self._commits(chosen, [*needed, "sealed"], whole_groups=False):
-            entries = chosen.chosen(commit)
-            if not entries.num_rows:
-                continue
-            originals = self._originals(commit)
-            if entries.num_rows < commit.num_rows:
-                places = np.asarray(entries.column("seq")) - np.asarray(commit.column("seq"))[0]
-                originals = originals.take(pa.array(places))
-            held.append((entries.select(names), originals))
-            rows += entries.num_rows
+        for commit in self._commits(chosen, needed, whole_groups=False):
+            held.append(commit)
+            rows += commit.rows.num_rows
             if rows >= _BATCH_ROWS:
-                yield pa.concat_batches([pair[0] for pair in held]), pa.concat_batches([pair[1] for pair in held])
+                yield from self._with_originals(held, names, chosen)
                 held, rows = [], 0
         if held:
-            yield pa.concat_batches([pair[0] for pair in held]), pa.concat_batches([pair[1] for pair in held])
+            yield from self._with_originals(held, names, chosen)
+
+    def _with_originals(
+        self, commits: list[_Commit], names: list[str], chosen: _Range
+    ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        originals = self._originals(commits)
+        entries = pa.concat_batches([commit.rows.select([*names, *_SEQ_AND_AT]) for commit in commits])
+        mask = chosen.mask(entries)
+        if mask is not None:
+            entries, originals = entries.filter(pa.array(mask)), originals.filter(pa.array(mask))
+        if entries.num_rows:
+            yield pa.RecordBatch.from_arrays(entries.columns[: len(names)], names=names), originals
 
     def originals(self, seqs: Iterable[int]) -> pa.RecordBatch:
         """`ORIGINAL` rows of the entries asked for, in the order asked. Raises BadValue for a seq that is not there."""
         wanted = [int(seq) for seq in seqs]
         ordered = sorted(set(wanted))
-        found: dict[int, tuple[pa.RecordBatch, int]] = {}
+        found: dict[int, tuple[_Commit, int]] = {}
         place = 0
         while place < len(ordered):
             run = place
@@ -182,22 +208,27 @@ class StreamReader:
                 run += 1
             chosen = _Range(ordered[place], ordered[run], None, None)
             for commit in self._commits(chosen, ["seq", "at", "verdict", "vault", "sealed"], whole_groups=False):
-                first = commit.column("seq")[0].as_py()
-                inside = [seq for seq in ordered[place : run + 1] if first <= seq < first + commit.num_rows]
-                if inside:
-                    rows = self._originals(commit)
-                    found.update((seq, (rows, seq - first)) for seq in inside)
+                first = commit.first_seq
+                inside = [seq for seq in ordered[place : run + 1] if first <= seq < first + commit.rows.num_rows]
+                found.update((seq, (commit, seq - first)) for seq in inside)
             place = run + 1
         missing = [seq for seq in ordered if seq not in found]
         if missing:
             raise BadValue(field="seq", value=missing[0], expected=f"an entry of stream {self.stream}")
         if not wanted:
             return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in ORIGINAL], schema=ORIGINAL)
-        return pa.concat_batches([rows.slice(at, 1) for rows, at in (found[seq] for seq in wanted)])
+        commits = list({id(commit): commit for commit, _ in found.values()}.values())
+        starts: dict[int, int] = {}
+        rows = 0
+        for commit in commits:
+            starts[id(commit)] = rows
+            rows += commit.rows.num_rows
+        places = [starts[id(found[seq][0])] + found[seq][1] for seq in wanted]
+        return self._originals(commits).take(pa.array(places, pa.int64()))
 
     # -- commits
 
-    def _commits(self, chosen: _Range, columns: list[str], *, whole_groups: bool) -> Iterator[pa.RecordBatch]:
+    def _commits(self, chosen: _Range, columns: list[str], *, whole_groups: bool) -> Iterator[_Commit]:
         """Commits that can hold rows of the range, with the columns (those the file has).
 
         whole_groups: a sealed segment may give row groups instead of commits.
@@ -212,16 +243,16 @@ class StreamReader:
                 try:
                     for batch in self._open_commits(segment.open, chosen, columns, is_last):
                         given = int(batch.column("seq")[-1].as_py())
-                        yield batch
+                        yield _Commit(segment.first_seq, batch)
                     continue
                 except OSError as error:
                     if segment.open.exists():
                         raise LedgerDamaged(path=str(segment.open), offset=0, what=str(error)) from error
-                    # sealed since the listing
-                    segment = Segment(segment.first_seq, None, sealed_path(self._folder, segment.first_seq))
-            for batch in self._sealed_commits(segment, chosen, columns, whole_groups):
+            # sealed, perhaps only since the listing
+            path = sealed_path(self._folder, segment.first_seq)
+            for batch in self._sealed_commits(path, chosen, columns, whole_groups):
                 if int(batch.column("seq")[0].as_py()) > given:
-                    yield batch
+                    yield _Commit(segment.first_seq, batch)
 
     def _open_commits(self, path: Path, chosen: _Range, columns: list[str], is_last: bool) -> Iterator[pa.RecordBatch]:
         bad: BadBytes | None = None
@@ -241,10 +272,8 @@ class StreamReader:
         raise LedgerDamaged(path=str(path), offset=bad.offset, what=bad.what)
 
     def _sealed_commits(
-        self, segment: Segment, chosen: _Range, columns: list[str], whole_groups: bool
+        self, path: Path, chosen: _Range, columns: list[str], whole_groups: bool
     ) -> Iterator[pa.RecordBatch]:
-        path = segment.sealed
-        assert path is not None
         kept = [name for name in columns if name != "sealed"]
         try:
             yield from scan_sealed(path, kept, chosen.first_seq, chosen.last_seq, whole_groups=whole_groups)
@@ -253,48 +282,36 @@ class StreamReader:
 
     # -- originals
 
-    def _originals(self, commit: pa.RecordBatch) -> pa.RecordBatch:
-        """`ORIGINAL` rows of a whole commit (columns seq, at, verdict, vault and, from an open segment, sealed)."""
-        rows = commit.num_rows
-        seq = commit.column("seq")
-        listed = {item["class"] for item in commit.column("vault")[0].as_py() or []}
-        blobs = self._blobs(commit)
-        day = day_number(commit.column("at").view(pa.int64())[0].as_py())
-        verdicts = np.asarray(commit.column("verdict").fill_null(255))
-
-        texts: list[pa.Array] = []
-        text_kept = np.full(rows, Kept.NEVER_KEPT.value, dtype=object)
-        for kind in (VaultClass.ALLOWED, VaultClass.STOPPED):
-            if kind not in listed:
-                continue
-            plain, state = self._opened(kind, day, blobs)
-            if plain is None:
-                of_class = verdicts == Verdict.ALLOW if kind is VaultClass.ALLOWED else verdicts != Verdict.ALLOW
-                text_kept[of_class] = state.value
-            else:
-                texts.append(_spread(plain, "text", rows))
-                text_kept[np.asarray(plain.column("row"))] = Kept.KEPT.value
-        text = pc.coalesce(*texts) if texts else pa.nulls(rows, pa.string())
-
-        numbers: dict[str, pa.Array] = {name: pa.nulls(rows, ORIGINAL.field(name).type) for name in _NUMBER_NAMES}
-        numbers_kept = np.full(rows, Kept.NEVER_KEPT.value, dtype=object)
-        if VaultClass.NUMBERS in listed:
-            plain, state = self._opened(VaultClass.NUMBERS, day, blobs)
-            if plain is None:
-                numbers_kept[:] = state.value
-            else:
-                numbers = {name: _spread(plain, name, rows) for name in _NUMBER_NAMES}
-                there = np.zeros(rows, bool)
-                for column in numbers.values():
-                    there |= np.asarray(column.is_valid())
-                numbers_kept[there] = Kept.KEPT.value
+    def _originals(self, commits: list[_Commit]) -> pa.RecordBatch:
+        """`ORIGINAL` rows of whole commits, in order (columns seq, at, verdict, vault, and `sealed` of open ones)."""
+        rows = sum(commit.rows.num_rows for commit in commits)
+        verdicts = np.concatenate([np.asarray(commit.rows.column("verdict").fill_null(255)) for commit in commits])
+        text, numbers = _Opened(rows), _Opened(rows)
+        start = 0
+        for commit in commits:
+            end = start + commit.rows.num_rows
+            day = commit.day
+            blobs = self._blobs(commit, day)
+            for kind in {item["class"] for item in commit.rows.column("vault")[0].as_py() or []}:
+                plain, state = self._opened(VaultClass(kind), day, blobs)
+                if kind == VaultClass.NUMBERS:
+                    numbers.add(plain, state, start, np.ones(end - start, bool))
+                else:
+                    is_allowed = verdicts[start:end] == Verdict.ALLOW
+                    text.add(plain, state, start, is_allowed if kind == VaultClass.ALLOWED else ~is_allowed)
+            start = end
+        given = [numbers.column(name, ORIGINAL.field(name).type) for name in _NUMBER_NAMES]
+        nothing = np.ones(rows, bool)
+        for column in given:
+            nothing &= np.asarray(column.is_null())
+        numbers.states[nothing & (numbers.states == _STATES.index(Kept.KEPT))] = _STATES.index(Kept.NEVER_KEPT)
         return pa.RecordBatch.from_arrays(
             [
-                seq,
-                text,
-                pa.array(text_kept, pa.string()),
-                *(numbers[name] for name in _NUMBER_NAMES),
-                pa.array(numbers_kept, pa.string()),
+                pa.concat_arrays([commit.rows.column("seq") for commit in commits]),
+                text.column("text", pa.string()),
+                text.kept(),
+                *given,
+                numbers.kept(),
             ],
             schema=ORIGINAL,
         )
@@ -302,43 +319,72 @@ class StreamReader:
     def _opened(
         self, kind: VaultClass, day: int, blobs: Callable[[VaultClass], Blob | None]
     ) -> tuple[pa.RecordBatch | None, Kept]:
-        if not self._data_keys.has(day, kind):
-            return None, Kept.NO_LONGER_KEPT
         blob = blobs(kind)
-        if blob is None:
-            return None, Kept.UNREADABLE
-        key = self._data_keys.get(day, kind, blob.key_id)
-        plain = None if key is None else decrypt(blob, key, self.stream)
+        key = None if blob is None else self._data_keys.get(day, kind, blob.key_id)
+        if blob is None or key is None:
+            return None, Kept.UNREADABLE if self._data_keys.has(day, kind) else Kept.NO_LONGER_KEPT
+        plain = decrypt(blob, key, self.stream)
         return plain, Kept.UNREADABLE if plain is None else Kept.KEPT
 
-    def _blobs(self, commit: pa.RecordBatch) -> Callable[[VaultClass], Blob | None]:
+    def _blobs(self, commit: _Commit, day: int) -> Callable[[VaultClass], Blob | None]:
         """Where the ciphertext of a commit is found: within the batch, or in a vault file."""
-        if "sealed" in commit.schema.names:
-            parsed = [Blob.parse(raw) for raw in commit.column("sealed")[0].as_py() or []]
+        if "sealed" in commit.rows.schema.names:
+            parsed = [Blob.parse(raw) for raw in commit.rows.column("sealed")[0].as_py() or []]
             by_class = {blob.kind: blob for blob in parsed if blob is not None}
             return by_class.get
-        first = int(commit.column("seq")[0].as_py())
-        day = day_number(commit.column("at").view(pa.int64())[0].as_py())
-        segment = max((s.first_seq for s in list_segments(self._folder) if s.first_seq <= first), default=first)
 
         def from_file(kind: VaultClass) -> Blob | None:
-            index = self._index(vault_path(self._folder, day, segment, kind))
-            return None if index is None else index.get(first)
+            index = self._index(commit.segment, day, kind)
+            return None if index is None else index.get(commit.first_seq)
 
         return from_file
 
-    def _index(self, path: Path) -> BlobIndex | None:
-        if path not in self._indexes:
+    def _index(self, segment: int, day: int, kind: VaultClass) -> BlobIndex | None:
+        key = (segment, day, kind)
+        index = self._indexes.get(key)
+        if index is None:
             try:
-                self._indexes[path] = BlobIndex(path)
-            except OSError:
+                index = self._indexes[key] = BlobIndex(vault_path(self._folder, day, segment, kind))
+            except OSError:  # expired since, or damaged: `_opened` tells which
                 return None
-            if len(self._indexes) > 16:
+            if len(self._indexes) > _OPEN_VAULT_FILES:
                 self._indexes.popitem(last=False)
-        return self._indexes[path]
+        return index
 
 
 _NUMBER_NAMES = ("sender", "receiver", "time")
+_SEQ_AND_AT = ("seq", "at")
+_STATES = list(Kept)
+
+
+class _Opened:
+    """Opened ciphertext of many commits, gathered so that the columns are made once for all of them."""
+
+    def __init__(self, rows: int) -> None:
+        self.states = np.full(rows, _STATES.index(Kept.NEVER_KEPT), np.uint8)
+        self._places = np.full(rows, -1, np.int64)
+        self._plain: list[pa.RecordBatch] = []
+        self._count = 0
+
+    def add(self, plain: pa.RecordBatch | None, state: Kept, start: int, concerned: npt.NDArray[np.bool_]) -> None:
+        """One blob of the commit that begins at row `start`; where it cannot be opened, `state` is that of its rows."""
+        if plain is None:
+            self.states[start : start + len(concerned)][concerned] = _STATES.index(state)
+            return
+        rows = np.asarray(plain.column("row")) + np.int64(start)
+        self.states[rows] = _STATES.index(Kept.KEPT)
+        self._places[rows] = np.arange(self._count, self._count + len(rows))
+        self._plain.append(plain)
+        self._count += len(rows)
+
+    def column(self, name: str, kind: pa.DataType) -> pa.Array:
+        if not self._plain:
+            return pa.nulls(len(self._places), kind)
+        values = pa.concat_arrays([plain.column(name) for plain in self._plain])
+        return values.take(pa.array(self._places, mask=self._places < 0))
+
+    def kept(self) -> pa.Array:
+        return pa.array(_STATES, pa.string()).take(pa.array(self.states))
 
 
 def _checked(columns: Sequence[str] | None) -> list[str]:
@@ -356,11 +402,3 @@ def _range(first_seq: int, last_seq: int | None, since: datetime | None, until: 
         None if since is None else to_micros(as_utc(since, "since")),
         None if until is None else to_micros(as_utc(until, "until")),
     )
-
-
-def _spread(plain: pa.RecordBatch, name: str, rows: int) -> pa.Array:
-    """A column of a blob at the rows of its commit; null elsewhere."""
-    places = np.full(rows, -1, np.int64)
-    at = np.asarray(plain.column("row"))
-    places[at] = np.arange(len(at))
-    return plain.column(name).take(pa.array(places, mask=places < 0))

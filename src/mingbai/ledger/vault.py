@@ -40,6 +40,7 @@ BLOB_HEADER_BYTES = _HEADER.size
 _MAGIC = b"MBV1"
 _ZSTD = 1
 _COMPRESS_FROM = 1024  # bytes; below, zstd's fixed cost (15 us a call) buys little
+_COMPRESS, _DECOMPRESS = pa.Codec("zstd", 1), pa.Codec("zstd")
 _KEY_HEADER = struct.Struct("<4siB3x8s8s")
 _KEY_MAGIC = b"MBK1"
 _KEY_BYTES = _KEY_HEADER.size + 12 + 48 + 32
@@ -101,6 +102,9 @@ class DataKey:
     """One day's key of one class, unwrapped."""
 
     id: bytes
+    day: int
+    kind: VaultClass
+    path: str
     cipher: AESGCM
 
 
@@ -154,11 +158,12 @@ class DataKeys:
         return any(True for _ in self.folder.glob(f"{day_name(day)}.{kind.label}.*.key"))
 
     def get(self, day: int, kind: VaultClass, key_id: bytes) -> DataKey | None:
-        """The key, or None if it was destroyed or cannot be opened with this ring."""
+        """The key, or None if it was destroyed (also by another process, just now) or this ring cannot open it."""
         known = self._opened.get(key_id)
-        if known is None:
-            known = self._open(KeyFile(day, kind, key_id, self._path(day, kind, key_id)))
-        return known
+        if known is not None and (known.day, known.kind) == (day, kind) and os.path.exists(known.path):
+            return known
+        self._opened.pop(key_id, None)
+        return self._open(KeyFile(day, kind, key_id, self._path(day, kind, key_id)))
 
     def current(self, day: int, kind: VaultClass) -> DataKey:
         """The key to encrypt with. A new one is durable before it is returned."""
@@ -200,7 +205,7 @@ class DataKeys:
             return None
         if len(self._opened) > 4096:  # a reader walking years of days
             self._opened.clear()
-        key = self._opened[file.id] = DataKey(file.id, AESGCM(plain))
+        key = self._opened[file.id] = DataKey(file.id, file.day, file.kind, str(file.path), AESGCM(plain))
         return key
 
     def _unwrap(self, file: KeyFile) -> bytes | None:
@@ -215,9 +220,10 @@ class DataKeys:
 
     def _create(self, day: int, kind: VaultClass) -> DataKey:
         key_id, plain = os.urandom(8), os.urandom(32)
+        file = KeyFile(day, kind, key_id, self._path(day, kind, key_id))
         make_dirs(self._ops, self.folder)
-        self._write(KeyFile(day, kind, key_id, self._path(day, kind, key_id)), plain)
-        key = self._opened[key_id] = DataKey(key_id, AESGCM(plain))
+        self._write(file, plain)
+        key = self._opened[key_id] = DataKey(key_id, day, kind, str(file.path), AESGCM(plain))
         return key
 
     def _write(self, file: KeyFile, plain: bytes) -> None:
@@ -328,7 +334,7 @@ def _encrypt(
     plain = struct.pack("<I", message.size) + message.to_pybytes()
     if message.size >= _COMPRESS_FROM:
         flags = _ZSTD
-        plain = plain[:4] + pa.Codec("zstd", 1).compress(message, asbytes=True)
+        plain = plain[:4] + _COMPRESS.compress(message, asbytes=True)
     nonce = os.urandom(12)  # random: under 2**32 blobs a key, a repeat is less likely than 2**-32 (SP 800-38D, 8.3)
     header = _HEADER.pack(
         _MAGIC, kind, flags, 0, day, commit, first_seq, batch.num_rows, len(plain) + 16, key.id, nonce
@@ -348,7 +354,7 @@ def decrypt(blob: Blob, key: DataKey, stream: str) -> pa.RecordBatch | None:
     except InvalidTag:
         return None
     (size,) = struct.unpack_from("<I", plain)
-    message = pa.Codec("zstd").decompress(plain[4:], size) if flags & _ZSTD else pa.py_buffer(plain[4:])
+    message = _DECOMPRESS.decompress(plain[4:], size) if flags & _ZSTD else pa.py_buffer(plain[4:])
     return pa.ipc.read_record_batch(message, CLASS_ROWS[blob.kind])
 
 
@@ -377,28 +383,27 @@ def read_blobs(path: Path) -> Iterator[tuple[int, Blob | None]]:
 
 
 class BlobIndex:
-    """Where in a vault file the blob of each commit lies: by the commit's first seq."""
+    """Where in a vault file the blob of each commit lies: by the commit's first seq. Keeps the file open."""
 
     def __init__(self, path: Path) -> None:
         """Reads the headers only. Raises OSError. What follows damage is not found."""
-        self._path = path
         self._places: dict[int, tuple[int, int]] = {}
-        with open(path, "rb") as file:
-            offset = 0
-            while len(header := file.read(_HEADER.size)) == _HEADER.size and header[:4] == _MAGIC:
-                fields = _HEADER.unpack(header)
-                length = _HEADER.size + fields[8]
-                self._places[fields[6]] = (offset, length)
-                offset += length
-                file.seek(offset)
+        self._file = open(path, "rb")  # noqa: SIM115  # closed with the index
+        offset = 0
+        while len(header := self._file.read(_HEADER.size)) == _HEADER.size and header[:4] == _MAGIC:
+            fields = _HEADER.unpack(header)
+            length = _HEADER.size + fields[8]
+            self._places[fields[6]] = (offset, length)
+            offset += length
+            self._file.seek(offset)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
 
     def get(self, first_seq: int) -> Blob | None:
         place = self._places.get(first_seq)
         if place is None:
             return None
-        try:
-            with open(self._path, "rb") as file:
-                file.seek(place[0])
-                return Blob.parse(file.read(place[1]))
-        except OSError:  # expired since
-            return None
+        offset, length = place
+        return Blob.parse(os.pread(self._file.fileno(), length, offset))

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mingbai.engines.screening.rulebook import Problem, Rule, Rulebook, RulebookInvalid, load, parse, time_zone
+from mingbai.engines.screening.rulebook import (
+    Problem,
+    Rule,
+    Rulebook,
+    RulebookInvalid,
+    load,
+    load_shipped,
+    parse,
+    time_zone,
+)
 from mingbai.engines.screening.rulebook_types import NumberPattern, RuleCategory
 from mingbai.engines.screening.toml_lines import table_lines
 from mingbai.kernel.verdicts import Category, Verdict
@@ -267,8 +275,7 @@ def test_other_time_zones_are_refused(name: str) -> None:
 
 
 def test_shipped_rulebook_is_valid() -> None:
-    content = files("mingbai.engines.screening").joinpath("data/rulebook.toml").read_bytes()
-    book = parse(content, normalise)
+    book = load_shipped(normalise)
     assert len(book.rules) >= 8
     assert all(rule.reason and rule.owner for rule in book.rules)
 

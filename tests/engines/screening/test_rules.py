@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from importlib.resources import files
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +19,7 @@ from mingbai.engines.screening import codes, senders
 from mingbai.engines.screening.contact_numbers import stands_alone
 from mingbai.engines.screening.reading import letters_of, tables
 from mingbai.engines.screening.regexes import BLOCK_ROWS, Regex, RegexSet
-from mingbai.engines.screening.rulebook import parse
+from mingbai.engines.screening.rulebook import load_shipped, parse
 from mingbai.engines.screening.rulebook_types import NumberPattern
 from mingbai.engines.screening.rules import CompiledRules, RuleOutcome, Seen, keyword_nids
 from mingbai.engines.screening.trie import find_all
@@ -329,9 +328,7 @@ def test_long_columns_are_scanned_in_blocks() -> None:
 
 
 def test_rules_give_the_same_on_slices_of_a_batch() -> None:
-    compiled = CompiledRules.of(
-        parse(files("mingbai.engines.screening").joinpath("data/rulebook.toml").read_bytes(), keyword_nids)
-    )
+    compiled = CompiledRules.of(load_shipped(keyword_nids))
     rng = random.Random(3)
     bits = [
         "代开发票",

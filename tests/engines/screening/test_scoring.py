@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,6 +47,4 @@ def test_disguised_messages_score_as_defined(seed: int) -> None:
 def test_the_model_file_holds_no_digits_of_a_phone_number() -> None:
     # Digits never reach the model: numbers of one shape read alike, so no weight can depend on them.
     a, b = "请致电13800138000或13912345678", "请致电18600000001或15999999999"
-    assert MODEL.reference_score(a) == MODEL.reference_score(b) or np.array_equal(
-        MODEL.reference_score(a).category_logits, MODEL.reference_score(b).category_logits
-    )
+    assert MODEL.reference_score(a).logit == MODEL.reference_score(b).logit

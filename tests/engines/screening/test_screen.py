@@ -36,7 +36,7 @@ def model() -> Model:
 def policy(rules: str = "", **changes: object) -> Policy:
     compiled = CompiledRules.none()
     if rules:
-        head = 'name = "t"\nversion = "1"\ntime_zone = "Asia/Shanghai"\n'
+        head = '[rulebook]\nname = "t"\nversion = "1"\ntime_zone = "Asia/Shanghai"\n'
         compiled = CompiledRules.of(parse(head + rules, nids))
     return Policy(model(), compiled, NOW, **changes)  # type: ignore[arg-type]  # tests pass the field's own type
 

@@ -1,9 +1,9 @@
 """Campaigns: which messages are one text in disguise, and how many people send and get it.
 
 Fingerprint: one-permutation MinHash (Li, Owen, Zhang 2012) of the message's sound 3-grams (letter 5-grams outside
-Chinese) in 16 bins of 16 bits. Digits count as one symbol and a set ignores repeats, so changed numbers do not show;
-sounds, folding and repair hide homophones, look-alikes and inserted signs. Two texts are one campaign when three
-neighbouring bins agree (four bands, an index look-up each) and at least `AGREEMENT` of the filled bins do.
+Chinese) in 16 bins of 16 bits. Numbers and links leave no gram, so a copy with others has the same fingerprint;
+sounds, folding and repair hide homophones, look-alikes and inserted signs. Two texts are one campaign when two
+neighbouring bins agree (six bands, an index look-up each) and at least `AGREEMENT` of the filled bins do.
 
 Sightings: per campaign and hour, messages and distinct senders and receivers (linear counting in 256 bits, Whang et
 al. 1990: within 7 % up to some 700, saturating near 1,400), for the current and the previous hour.
@@ -24,9 +24,9 @@ from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint32,
 from mingbai.engines.screening.reading import K1, K2, K3, U8, U16, U32, U64
 
 BINS: Final = 16
-BANDS: Final = 4
+BANDS: Final = 6
 EMPTY: Final = 0xFFFF
-AGREEMENT: Final = 0.6  # of the bins filled in either text; unrelated texts agree in under 0.1
+AGREEMENT: Final = 0.5  # of the bins filled in either text; unrelated texts agree in under 0.1
 MIN_FILLED: Final = 8  # fewer filled bins: only an equal fingerprint is the same campaign
 WORDS: Final = 4  # 256 bits a counter
 WINDOW_S: Final = 3600
@@ -150,13 +150,12 @@ def print_key(prints: U16, r: Number) -> Number:
 
 @inline
 def band_key(prints: U16, r: Number, band: Number) -> Number:
-    """Key of three neighbouring bins, never 0; 0 when one of them is empty."""
-    a = uint64(prints[r, 3 * band])
-    b = uint64(prints[r, 3 * band + 1])
-    c = uint64(prints[r, 3 * band + 2])
-    if a == uint64(EMPTY) or b == uint64(EMPTY) or c == uint64(EMPTY):
+    """Key of two neighbouring bins; 0 when both are empty."""
+    a = uint64(prints[r, 2 * band])
+    b = uint64(prints[r, 2 * band + 1])
+    if a == uint64(EMPTY) and b == uint64(EMPTY):
         return uint64(0)
-    h = ((a << uint64(32)) | (b << uint64(16)) | c | (uint64(band + 1) << uint64(48))) * K2
+    h = ((a << uint64(16)) | b | (uint64(band + 1) << uint64(32))) * K2
     return (h ^ (h >> uint64(31))) | uint64(1)
 
 

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from mingbai.engines.screening import reading, trie, url_scan
 from mingbai.engines.screening.evidence import weigh
 from mingbai.engines.screening.jit import Number, arithmetic, inline, int64, uint32, uint64
@@ -112,7 +110,8 @@ def screen_rows(
         hanzi = (counts >> 24) & LANE
         rewritten = (counts >> 36) & LANE
         in_chinese = is_chinese(hanzi, latin)
-        g = read_grams(n, m, d, hanzi, latin, tables, False, s)
+        links = may_hold_url(s.buf, n, s.marks, m, flags, latin)
+        g = read_grams(n, m, d, hanzi, latin, links, tables, s)
         notes = 0
         # Two calls, not one with the model in a variable: choosing a tuple of arrays costs more than the head.
         if in_chinese:
@@ -128,7 +127,7 @@ def screen_rows(
             notes |= TRUNCATED
         if (flags & reading.F_INVISIBLE) != 0 or n != letters or (rewritten >= 2 and rewritten * 2 < n):
             notes |= EVASIVE
-        if may_hold_url(s.buf, n, s.marks, m, flags, latin):
+        if links:
             kind = url_scan.url_candidate(data, a, b, url_tables)
             notes |= int64(kind) << 4
         out.score[r] = p
@@ -154,9 +153,9 @@ def screen_rows(
                 n_hits += 1
         if flagged and in_chinese:
             blocked = bool(p >= chinese.block_at)
-            n_spans = weigh(r, chinese, n, m, d, g, hanzi, latin, blocked, tables, s, out.spans, n_spans)
+            n_spans = weigh(r, chinese, n, m, d, hanzi, latin, blocked, tables, s, out.spans, n_spans)
         elif flagged:
             blocked = bool(p >= english.block_at)
-            n_spans = weigh(r, english, n, m, d, g, hanzi, latin, blocked, tables, s, out.spans, n_spans)
+            n_spans = weigh(r, english, n, m, d, hanzi, latin, blocked, tables, s, out.spans, n_spans)
     out.used[0] = n_hits
     out.used[1] = n_spans

@@ -50,6 +50,9 @@ F_DOT: Final = np.uint32(alphabet.DOT)
 F_SLASH: Final = np.uint32(alphabet.SLASH)
 M_SPACE: Final = np.uint32(alphabet.Mark.SPACE)
 M_STOP: Final = np.uint32(alphabet.Mark.STOP)
+M_SLASH: Final = np.uint32(alphabet.Mark.SLASH_)
+M_SIGN: Final = np.uint32(alphabet.Mark.SIGN)
+M_COLON: Final = np.uint32(alphabet.Mark.COLON)
 EDGE: Final = np.uint64(0xFFFF)  # stands for "before the first letter" and "after the last"
 
 U8 = npt.NDArray[np.uint8]
@@ -521,24 +524,32 @@ def mark_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U3
 
 
 @inline
+def gram_of_letter(c: Number, run: Number) -> Number:
+    """c: a letter, digits as '0'; run: for x, how many in a row so far (a masked number is known by its length)."""
+    return (c | (min(run, uint64(15)) << uint64(16)) | (uint64(1) << uint64(32))) * K1
+
+
+@inline
+def gram_of_pair(x: Number) -> Number:
+    """x: two letters, 16 bits each."""
+    return x * K2
+
+
+@inline
+def gram_of_sounds(y: Number) -> Number:
+    """y: three sounds, 16 bits each."""
+    return y * K4
+
+
+@inline
 def chinese_grams(
-    buf: U16,
-    n: Number,
-    sounds: U16,
-    spelled: bool,
-    snd: U16,
-    origin: U16,
-    ns: Number,
-    grams: U64,
-    owner: U32,
-    owned: bool,
-    mins: U32,
+    buf: U16, n: Number, sounds: U16, spelled: bool, snd: U16, ns: Number, grams: U64, mins: U32
 ) -> Number:
-    """Characters 1 and 2, sounds 3; the sounds' 3-grams also feed the fingerprint.
+    """Characters 1 and 2, sounds 3. Fills the fingerprint's minima.
 
     Measured and left out: sounds 2 and characters 3 (no gain in recall at 0.1 %, a look-up a letter each); single
     characters look redundant and are not (recall falls from 0.80 to 0.63 without them).
-    spelled: `sound_out` has filled snd and origin; otherwise each letter has its own sound.
+    spelled: `sound_out` has filled snd with ns sounds; otherwise each letter has its own.
     """
     g = uint64(0)
     x = uint64(0)
@@ -548,39 +559,80 @@ def chinese_grams(
         c = uint64(48) if c - uint64(48) < uint64(10) else c
         x = ((x << uint64(16)) | c) & uint64(0xFFFFFFFF)
         run = (run + uint64(1)) * uint64(c == uint64(120))
-        grams[g] = (c | (min(run, uint64(15)) << uint64(16)) | (uint64(1) << uint64(32))) * K1
-        grams[g + uint64(1)] = x * K2
-        if owned:
-            owner[g] = (uint32(j) << uint32(16)) | uint32(j + uint64(1))
-            owner[g + uint64(1)] = (uint32(j - uint64(j > uint64(0))) << uint32(16)) | uint32(j + uint64(1))
+        grams[g] = gram_of_letter(c, run)
+        grams[g + uint64(1)] = gram_of_pair(x)
         g += uint64(2)
     y = uint64(0)
+    z = uint64(0)  # the same over Chinese characters alone: numbers and links change from copy to copy
     for j in range(uint64(ns)):
-        sound = snd[j] if spelled else sounds[buf[j]]
-        y = ((y << uint64(16)) | uint64(sound)) & uint64(0xFFFFFFFFFFFF)
-        h = y * K4
-        grams[g] = h
-        if owned:
-            before = j - min(j, uint64(2))
-            start = uint32(origin[before]) if spelled else uint32(before)
-            end = uint32(j + uint64(1))
-            if spelled:
-                end = uint32(origin[j + uint64(1)]) if j + uint64(1) < uint64(ns) else uint32(n)
-            owner[g] = (start << uint32(16)) | end
+        sound = uint64(snd[j]) if spelled else uint64(sounds[buf[j]])
+        y = ((y << uint64(16)) | sound) & uint64(0xFFFFFFFFFFFF)
+        grams[g] = gram_of_sounds(y)
         g += uint64(1)
+        spoken = sound >= uint64(alphabet.SOUND_BASE)
+        z = ((z << uint64(16)) | sound) & uint64(0xFFFFFFFFFFFF) if spoken else z
+        h = z * K4
         h ^= h >> uint64(29)
         h *= K2
         b = h >> uint64(60)
-        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if j > uint64(1) else uint32(0xFFFFFFFF)
+        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if spoken and z >> uint64(32) else uint32(0xFFFFFFFF)
         mins[b] = min(mins[b], v)
     return int64(g)
 
 
 @inline
-def latin_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U32, owned: bool, mins: U32) -> Number:
-    """Letters 3, 4 and 5 across word boundaries; words 1 and 2; the letters' 5-grams also feed the fingerprint."""
+def find_links(n: Number, marks: U32, m: Number, linked: U16) -> None:
+    """linked[j] = 1 for letters of a stretch without spaces that holds a slash or a stop: a link."""
+    for j in range(n):
+        linked[j] = 0
+    start = int64(0)
+    link = False
+    k = 0
+    while k <= m:
+        at = int64(n) if k == m else int64(marks[k] >> uint32(16))
+        ends = k == m
+        joins = False
+        while k < m and int64(marks[k] >> uint32(16)) == at:
+            kind = marks[k] & uint32(15)
+            if kind in (M_STOP, M_SLASH):
+                joins = True
+            elif kind != M_SIGN and kind != M_COLON:
+                ends = True
+            k += 1
+        if ends or at >= n:
+            if link:
+                for j in range(start, at):
+                    linked[j] = 1
+            start = at
+            link = False
+        elif joins:
+            link = True
+        if at >= n:
+            break
+
+
+@inline
+def latin_grams(
+    buf: U16,
+    n: Number,
+    marks: U32,
+    m: Number,
+    links: bool,
+    linked: U16,
+    grams: U64,
+    owner: U32,
+    owned: bool,
+    mins: U32,
+) -> Number:
+    """Letters 3, 4 and 5 across word boundaries; words 1 and 2. Fills the fingerprint's minima.
+
+    links: there may be a link, so leave what `find_links` finds (into linked) out of the fingerprint.
+    """
     g = uint64(0)
     x = uint64(0)
+    z = uint64(0)  # letters alone, for the fingerprint: numbers and links change from copy to copy
+    if links:
+        find_links(n, marks, m, linked)
     for j in range(uint64(n)):
         c = uint64(buf[j])
         c = uint64(48) if c - uint64(48) < uint64(10) else c
@@ -596,10 +648,13 @@ def latin_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U
             owner[g + uint64(1)] = (uint32(j - min(j, uint64(3))) << uint32(16)) | end
             owner[g + uint64(2)] = (uint32(j - min(j, uint64(4))) << uint32(16)) | end
         g += uint64(3)
+        spoken = c != uint64(48) and not (links and linked[j] != 0)
+        z = ((z << uint64(8)) | c) & uint64(0xFFFFFFFFFF) if spoken else z
+        h = z * K4
         h ^= h >> uint64(29)
         h *= K2
         b = h >> uint64(60)
-        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if j > uint64(3) else uint32(0xFFFFFFFF)
+        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if spoken and z >> uint64(32) else uint32(0xFFFFFFFF)
         mins[b] = min(mins[b], v)
     # Words: runs of letters between marks.
     before = uint64(0)
@@ -664,11 +719,11 @@ def gram_rows(
         if is_chinese(hanzi, latin):
             spelled = may_spell(buf, n)
             ns = sound_out(buf, n, tables.sounds, tables.pinyin, snd, origin) if spelled else n
-            g = chinese_grams(buf, n, tables.sounds, spelled, snd, origin, ns, grams, owner, False, mins)
+            g = chinese_grams(buf, n, tables.sounds, spelled, snd, ns, grams, mins)
             g = mark_grams(buf, n, marks, m, grams, owner, False, g)
             info[r, 0] = 1
         else:
-            g = latin_grams(buf, n, marks, m, grams, owner, False, mins)
+            g = latin_grams(buf, n, marks, m, False, origin, grams, owner, False, mins)
         g = number_grams(buf, n, digits, d, grams, owner, False, g)
         info[r, 1] = n
         info[r, 2] = m

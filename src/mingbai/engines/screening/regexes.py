@@ -23,7 +23,7 @@ import hyperscan
 import numpy as np
 import numpy.typing as npt
 
-from mingbai.engines.screening.jit import kernel
+from mingbai.engines.screening.jit import arithmetic
 
 BLOCK_ROWS = 256
 MAX_BYTES = 16384  # of a message that a regex reads, about what the kernel reads; bounds the matches in one row
@@ -175,7 +175,7 @@ class RegexSet:
         return sorted(rows)
 
 
-@kernel
+@arithmetic
 def join_rows(data: U8, offsets: I32 | I64, first: int, last: int, block: U8, starts: I64) -> int:
     """Copy rows first..last into `block`, each cut to MAX_BYTES and followed by a line feed; returns the bytes written.
 

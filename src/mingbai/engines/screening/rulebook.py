@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from enum import Enum
+from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
@@ -34,7 +35,7 @@ from mingbai.engines.screening.trie import MAX_KEYWORD_NIDS
 from mingbai.engines.screening.url_hosts import canonical_domain
 from mingbai.kernel.verdicts import Category, Verdict
 
-__all__ = ["Problem", "Rule", "Rulebook", "RulebookInvalid", "load", "parse", "time_zone"]
+__all__ = ["Problem", "Rule", "Rulebook", "RulebookInvalid", "load", "load_shipped", "parse", "time_zone"]
 
 Normalise = Callable[[str], Sequence[int]]
 """Text -> nids, the normalised characters that keywords are matched on (see `alphabet`)."""
@@ -84,6 +85,12 @@ def load(path: str | Path, normalise: Normalise) -> Rulebook:
         problem = Problem(str(path), 0, "", "", error.strerror or type(error).__name__, "a file that can be read")
         raise RulebookInvalid.of(str(path), [problem]) from error
     return parse(content, normalise, source=str(path), read_file=lambda name: (path.parent / name).read_bytes())
+
+
+def load_shipped(normalise: Normalise) -> Rulebook:
+    """The rulebook in the package, `data/rulebook.toml`."""
+    content = resources.files("mingbai.engines.screening").joinpath("data/rulebook.toml").read_bytes()
+    return parse(content, normalise, source="rulebook.toml")
 
 
 def parse(

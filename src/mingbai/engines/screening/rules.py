@@ -13,9 +13,9 @@ a rule that only flags does not switch off one that blocks); then the rule that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
@@ -25,8 +25,9 @@ import pyarrow as pa
 
 from mingbai.engines.screening import codes, contact_numbers, reading, senders
 from mingbai.engines.screening.normalised_text import normalised_column
+from mingbai.engines.screening.plain_conditions import PlainConditions, local_minutes, micros_of
 from mingbai.engines.screening.regexes import Regex, RegexSet
-from mingbai.engines.screening.rulebook import Normalise, time_zone
+from mingbai.engines.screening.rulebook import Normalise
 from mingbai.engines.screening.rulebook_types import NumberPattern, Rule, Rulebook, digest_of
 from mingbai.engines.screening.schema import has_text, text_buffers
 from mingbai.engines.screening.trie import KeywordMatcher, compile_keywords
@@ -61,11 +62,11 @@ def keyword_nids(text: str) -> list[int]:
 
 
 class Seen(NamedTuple):
-    """What rules need of a batch beside its columns; `kernel.Readings` has the same fields and is taken as well."""
+    """What rules need of the rows of a batch beside its columns."""
 
     score: F32
     category: U8
-    hits: I32  # [k, 4]: row, keyword, start, end (characters of the original text), from `CompiledRules.keywords`
+    hits: I32  # [k, 4]: row, keyword of `CompiledRules.keywords`, start, end (characters of the original text)
     logit: F32 | None = None
 
 
@@ -157,51 +158,6 @@ class _Columns:
     narrowed: senders.PrefixTable
 
 
-@dataclass(frozen=True, slots=True)
-class _PlainConditions:
-    """Hours, category and score of every rule, as arrays over rules: checked on (row, rule) pairs at once."""
-
-    zone: str
-    hour_slots: I64  # row of `hours` for a rule that has some, else -1
-    hours: Bools  # [slots, 1440] minutes of the local day
-    categories: I64  # bit mask of `Category`, 0: any
-    score_min: F32
-    score_max: F32
-
-    @classmethod
-    def of(cls, rulebook: Rulebook) -> _PlainConditions:
-        rules = rulebook.rules
-        timed = [index for index, rule in enumerate(rules) if rule.hours]
-        slots = np.full(len(rules), -1, np.int64)
-        slots[timed] = np.arange(len(timed))
-        hours = np.zeros((max(len(timed), 1), 1440), np.bool_)
-        for slot, index in enumerate(timed):
-            for begin, end in rules[index].hours:
-                minutes = np.arange(begin, end if end > begin else end + 1440) % 1440
-                hours[slot, minutes] = True
-        return cls(
-            rulebook.time_zone,
-            slots,
-            hours,
-            np.array([sum(1 << c for c in rule.message_category) for rule in rules], np.int64),
-            # float32 like the score itself, or 0.9 would lie above a score of 0.9
-            np.array([-np.inf if rule.score_min is None else rule.score_min for rule in rules], np.float32),
-            np.array([np.inf if rule.score_max is None else rule.score_max for rule in rules], np.float32),
-        )
-
-    def hold(self, rows: I64, rules: I64, seen: Seen, minutes: Callable[[], I64]) -> Bools:
-        """For each (row, rule) pair whether the rule's plain conditions hold. minutes: local minute of each row."""
-        score = seen.score[rows]
-        holds: Bools = (score >= self.score_min[rules]) & (score <= self.score_max[rules])
-        wanted = self.categories[rules]
-        holds &= (wanted == 0) | ((wanted >> seen.category[rows]) & 1).astype(np.bool_)
-        slots = self.hour_slots[rules]
-        timed = np.flatnonzero(slots >= 0)
-        if len(timed):
-            holds[timed] &= self.hours[slots[timed], minutes()[rows[timed]]]
-        return holds
-
-
 @dataclass(frozen=True)
 class CompiledRules:
     """A rulebook, compiled. Immutable and picklable; `apply` may run in several threads."""
@@ -216,7 +172,7 @@ class CompiledRules:
     _columns: dict[str, _Columns]  # sender, access_code, signature
     _required: U64
     _before_patterns: U64  # text conditions of each rule that are looked up before its regexes
-    _plain: _PlainConditions
+    _plain: PlainConditions
     _rank: I64
     _valid: tuple[I64, I64]  # microseconds since 1970 from which and until which each rule is active
     _actions: U8
@@ -295,17 +251,17 @@ class CompiledRules:
             },
             _required=required,
             _before_patterns=np.array([_before_patterns(rule) for rule in rules], np.uint64),
-            _plain=_PlainConditions.of(rulebook),
+            _plain=PlainConditions.of(rulebook),
             _rank=_ranks(rules),
             _valid=(
                 np.array(
                     [
-                        _NEVER if not r.enabled else -_NEVER if r.valid_from is None else _micros(r.valid_from)
+                        _NEVER if not r.enabled else -_NEVER if r.valid_from is None else micros_of(r.valid_from)
                         for r in rules
                     ],
                     np.int64,
                 ),
-                np.array([_NEVER if r.valid_to is None else _micros(r.valid_to) for r in rules], np.int64),
+                np.array([_NEVER if r.valid_to is None else micros_of(r.valid_to) for r in rules], np.int64),
             ),
             _actions=np.array([int(rule.action) for rule in rules], np.uint8),
             _categories=np.array([_stands_for(rule) for rule in rules], np.uint8),
@@ -347,7 +303,7 @@ class CompiledRules:
         required = self._required[pair_rules]
         fires = ((pair_bits & required) == required) & ((pair_bits & np.uint64(KEYWORDS_NONE)) == 0)
         minutes = lru_cache(1)(lambda: local_minutes(batch, at, self._plain.zone))
-        fires &= self._plain.hold(pair_rows, pair_rules, seen, minutes)
+        fires &= self._plain.hold(pair_rows, pair_rules, seen.score, seen.category, minutes)
         if not fires.any():
             return _silence(n, code, service_code)
 
@@ -356,7 +312,7 @@ class CompiledRules:
         return self._outcome(n, pair_rows[fires], pair_rules[fires], pair_bits[fires], spans, code, service_code)
 
     def _active(self, at: datetime) -> Bools:
-        moment = _micros(at)
+        moment = micros_of(at)
         return (self._valid[0] <= moment) & (moment < self._valid[1])
 
     def _outcome(
@@ -633,36 +589,3 @@ def _service_codes(batch: pa.RecordBatch) -> Bools:
     if has_text(batch, "access_code"):
         result |= batch.column(batch.schema.get_field_index("access_code")).is_valid().to_numpy(zero_copy_only=False)
     return result
-
-
-def _micros(moment: datetime) -> int:
-    """Microseconds since 1970."""
-    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
-
-
-_QUARTER_US = 15 * 60 * 1_000_000
-
-
-def local_minutes(batch: pa.RecordBatch, at: datetime, zone: str) -> I64:
-    """Minute of the local day of each row; a row without a time has that of `at`."""
-    moment = _micros(at)
-    index = batch.schema.get_field_index("time")
-    if index < 0:
-        micros = np.full(batch.num_rows, moment, np.int64)
-    else:
-        column = batch.column(index).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-        micros = column.fill_null(moment).to_numpy(zero_copy_only=False)
-    # Zones change their offset at whole quarters of an hour, so one look-up a quarter is enough.
-    quarters, inverse = np.unique(micros // _QUARTER_US, return_inverse=True)
-    offsets = np.fromiter((_offset_minutes(int(q), zone) for q in quarters), np.int64, len(quarters))
-    minutes: I64 = (micros // 60_000_000 + offsets[inverse]) % 1440
-    return minutes
-
-
-@lru_cache(1 << 12)
-def _offset_minutes(quarter: int, zone: str) -> int:
-    """Offset of the zone from UTC in a quarter of an hour since 1970; beyond the calendar that of its ends."""
-    seconds = min(max(quarter * 900, -62_000_000_000), 253_000_000_000)
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    offset = moment.astimezone(time_zone(zone)).utcoffset()
-    return int(offset.total_seconds() // 60) if offset is not None else 0

@@ -55,7 +55,10 @@ class Scratch(NamedTuple):
     lanes: I64
     features: F32
     hits: I32
-    weights: F32
+    weights: I64  # of letters, fixed point
+    slopes: I64
+    totals: I64
+    counts: I64
 
 
 def new_scratch() -> Scratch:
@@ -76,7 +79,10 @@ def new_scratch() -> Scratch:
         np.empty(8, np.int64),
         np.zeros(MAX_FOREST_FEATURES, np.float32),
         np.empty((STORED_HITS, 3), np.int32),
-        np.empty(MAX_LETTERS + 8, np.float32),
+        np.empty(MAX_LETTERS + 8, np.int64),
+        np.empty(8, np.int64),
+        np.empty(64, np.int64),
+        np.empty(64, np.int64),
     )
 
 
@@ -231,19 +237,19 @@ def calibrate(model: LanguageModel, logit: Number) -> Number:
 
 @inline
 def read_grams(
-    n: Number, m: Number, d: Number, hanzi: Number, latin: Number, tables: Tables, owned: bool, s: Scratch
+    n: Number, m: Number, d: Number, hanzi: Number, latin: Number, links: bool, tables: Tables, s: Scratch
 ) -> Number:
-    """Step 3 of reading: fills s.grams (and s.owner when owned), s.snd, s.mins. Returns the number of grams."""
+    """Step 3 of reading: fills s.grams and s.mins. Returns the number of grams. links: there may be a link."""
     for b in range(16):
         s.mins[b] = uint32(0xFFFFFFFF)
     if is_chinese(hanzi, latin):
         spelled = may_spell(s.buf, n)
         ns = sound_out(s.buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
-        g = chinese_grams(s.buf, n, tables.sounds, spelled, s.snd, s.origin, ns, s.grams, s.owner, owned, s.mins)
-        g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, g)
+        g = chinese_grams(s.buf, n, tables.sounds, spelled, s.snd, ns, s.grams, s.mins)
+        g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, False, g)
     else:
-        g = latin_grams(s.buf, n, s.marks, m, s.grams, s.owner, owned, s.mins)
-    return number_grams(s.buf, n, s.digits, d, s.grams, s.owner, owned, g)
+        g = latin_grams(s.buf, n, s.marks, m, links, s.origin, s.grams, s.owner, False, s.mins)
+    return number_grams(s.buf, n, s.digits, d, s.grams, s.owner, False, g)
 
 
 @inline

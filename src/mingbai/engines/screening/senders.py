@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mingbai.engines.screening.jit import kernel
+from mingbai.engines.screening.jit import arithmetic
 
 U8 = npt.NDArray[np.uint8]
 I32 = npt.NDArray[np.int32]
@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 _MIN_PERSON_DIGITS = 10  # shorter numbers are service numbers: 10086, 95588, 12306, 88888888
 
 
-@kernel
+@arithmetic
 def mark_service_codes(data: U8, offsets: I32, found: Bools) -> None:
     """Whether each address is a service's: letters, a short number, or one that begins with 106, 95 or 96 (China).
 

@@ -33,7 +33,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import uint64
 
-from mingbai.engines.screening.jit import inline, kernel
+from mingbai.engines.screening.jit import arithmetic, inline
 from mingbai.kernel.errors import BadValue
 
 MAX_KEYWORD_NIDS = 32
@@ -191,7 +191,7 @@ def _first_slot(edge: np.uint64, mask: np.uint64) -> np.uint64:
     return slot
 
 
-@kernel
+@arithmetic
 def _insert(edges: U64, nodes: U64, table: U64) -> None:
     mask = uint64(table.shape[0] - 1) ^ uint64(1)  # even numbers only
     for k in range(edges.shape[0]):
@@ -285,7 +285,7 @@ def walk(buf: U16, n: int, trie: TrieArrays, hits_out: I32) -> int:
     return total
 
 
-@kernel
+@arithmetic
 def _walk_one(buf: U16, n: int, trie: TrieArrays, hits_out: I32) -> int:
     return walk(buf, n, trie, hits_out)
 

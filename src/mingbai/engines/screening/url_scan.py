@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import uint64
 
-from mingbai.engines.screening.jit import inline, kernel
+from mingbai.engines.screening.jit import arithmetic, inline, outline
 from mingbai.engines.screening.url_hosts import suffixes
 
 PLAIN = 1  # `url_candidate`: a URL may be written as it should be
@@ -132,7 +132,7 @@ def _right_kind(data: U8, i: int, b: int, classes: U8) -> int:
     return 2 if i + 3 < b and c == 0xF0 and (data[i + 1] == 0x9D or data[i + 1] == 0x9F) else 0
 
 
-@inline
+@outline
 def _is_sure_suffix(data: U8, i: int, b: int) -> bool:
     """Whether the word at byte i is a top-level domain of class `sure`."""
     word = uint64(0)
@@ -194,7 +194,7 @@ def _is_dot_word(data: U8, i: int, b: int) -> bool:
     return bool(i + 2 < b and data[i] | 32 == 100 and data[i + 1] | 32 == 111 and data[i + 2] | 32 == 116)
 
 
-@inline
+@outline
 def _behind_name(data: U8, a: int, b: int, end: int, classes: U8) -> int:
     """PLAIN or HIDDEN if what stands behind a name that ends at byte `end` makes it look like a URL, else 0."""
     left = _left_kind(data, a, end, classes)
@@ -251,7 +251,7 @@ def _behind_name(data: U8, a: int, b: int, end: int, classes: U8) -> int:
     return HIDDEN
 
 
-@inline
+@outline
 def _before_sign(data: U8, a: int, b: int, i: int, classes: U8) -> int:
     """As `_behind_name`, for a sign at byte i that may stand behind a name, perhaps after spaces and a bracket."""
     while i > a and (data[i - 1] == 32 or data[i - 1] == 40 or data[i - 1] == 91 or data[i - 1] == 123):
@@ -322,7 +322,7 @@ def _host_end(data: U8, i: int, b: int, classes: U8) -> int:
     return i
 
 
-@inline
+@outline
 def _may_be_host(data: U8, a: int, b: int, next_byte: int, known: U64) -> bool:
     """Whether some label but the first is a known top-level domain, or the run is four numbers before a path."""
     h = uint64(_FNV_OFFSET)
@@ -350,7 +350,7 @@ def _may_be_host(data: U8, a: int, b: int, next_byte: int, known: U64) -> bool:
     return numeric and dots == 4 and (next_byte == 47 or next_byte == 58)
 
 
-@inline
+@outline
 def _scheme_start(data: U8, a: int, end: int) -> int:
     """Start of http, https, hxxp, hxxps or ftp that ends at `end`, or -1."""
     i = end - 1
@@ -365,7 +365,7 @@ def _scheme_start(data: U8, a: int, end: int) -> int:
     return -1
 
 
-@inline
+@outline
 def _is_cut(data: U8, a: int, b: int, start: int, end: int, classes: U8) -> bool:
     """Whether a run with a dot in it has full-width, fancy or invisible characters right beside it."""
     fancy = _left_kind(data, a, start, classes) == 2 or _right_kind(data, end, b, classes) == 2
@@ -377,7 +377,7 @@ def _is_cut(data: U8, a: int, b: int, start: int, end: int, classes: U8) -> bool
     return dots > 0
 
 
-@inline
+@outline
 def _is_beside_chinese(data: U8, a: int, b: int, start: int, stop: int) -> bool:
     """Whether a character of a Chinese text, sign or letter, stands beside, perhaps behind one space."""
     left = start - 1
@@ -387,7 +387,7 @@ def _is_beside_chinese(data: U8, a: int, b: int, start: int, stop: int) -> bool:
     return (left >= a and data[left] >= 0x80) or (right < b and data[right] >= 0xE3 and data[right] <= 0xEF)
 
 
-@inline
+@outline
 def _scan(data: U8, a: int, b: int, row: int, out: I64, count: int, tables: ScanTables) -> int:
     """Runs of one row, appended to `out` from `count`; returns the new count, which may exceed the room."""
     classes = tables.classes
@@ -462,7 +462,7 @@ def _scan(data: U8, a: int, b: int, row: int, out: I64, count: int, tables: Scan
     return count
 
 
-@inline
+@outline
 def _emit(
     data: U8,
     a: int,
@@ -509,7 +509,7 @@ def _emit(
     return stop
 
 
-@kernel
+@arithmetic
 def scan_rows(data: U8, offsets: I64, rows: I64, kinds: U8, out: I64, tables: ScanTables) -> int:
     """Runs of the given rows, in order; rows whose kind (`url_candidate`) has HIDDEN are left out.
 
@@ -524,7 +524,7 @@ def scan_rows(data: U8, offsets: I64, rows: I64, kinds: U8, out: I64, tables: Sc
     return count
 
 
-@kernel
+@arithmetic
 def candidate_kinds(data: U8, offsets: I64, rows: I64, kinds: U8, tables: ScanTables) -> None:
     """`url_candidate` of each row, into uint8 `kinds`."""
     for k in range(rows.shape[0]):

@@ -81,6 +81,8 @@ def find_batch(
 
     rows: ascending row numbers without nulls; kinds: `url_candidate` of each of them, looked up here when not given.
     """
+    if pa.types.is_dictionary(texts.type) or pa.types.is_string_view(texts.type):
+        texts = texts.cast(pa.string())
     offsets, data = _buffers(texts)
     rows = np.ascontiguousarray(rows, np.int64)
     if kinds is None:
