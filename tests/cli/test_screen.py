@@ -166,7 +166,8 @@ def test_the_language_follows_the_environment(program: Run) -> None:
 def test_help_needs_neither_engine_nor_ledger(tmp_path: Path) -> None:
     code = (
         "import sys\nfrom mingbai.cli import main\nassert main(['--help']) == 0\n"
-        "heavy = {'numba', 'pyarrow', 'duckdb', 'cryptography', 'numpy', 'pydantic'} & set(sys.modules)\nassert not heavy, heavy"
+        "heavy = {'numba', 'pyarrow', 'duckdb', 'cryptography', 'numpy', 'pydantic'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

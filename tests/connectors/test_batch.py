@@ -47,7 +47,7 @@ def decided(batch: pa.RecordBatch, policy: Policy, threads: int, rows: int = 100
     return pa.concat_batches([result.decided.decisions for result in stream])
 
 
-# -- the engine over a stream -------------------------------------------------------------------------------------------
+# -- the engine over a stream --
 
 
 def test_the_result_does_not_depend_on_the_number_of_threads(day: pa.RecordBatch, policy: Policy) -> None:
@@ -98,7 +98,7 @@ def test_an_error_of_the_source_passes_through(policy: Policy) -> None:
         list(screen_stream(source(), lambda part: part, policy, Counters(), threads=2))
 
 
-# -- the failure rule ---------------------------------------------------------------------------------------------------
+# -- the failure rule --
 
 
 def with_bad_times(rows: int, bad: set[int]) -> pa.RecordBatch:
@@ -138,7 +138,7 @@ def test_unscreened_decisions_have_the_schema_of_decisions() -> None:
         assert made.schema.equals(DECISION)
 
 
-# -- record before output -----------------------------------------------------------------------------------------------
+# -- record before output --
 
 
 def write_csv(path: Path, count: int) -> None:
@@ -197,7 +197,7 @@ def test_one_number_has_one_form_in_the_record(written: str, kept: str) -> None:
     assert e164(pa.array([written, None])).to_pylist() == [kept, None]
 
 
-# -- counts ---------------------------------------------------------------------------------------------------------------
+# -- counts --
 
 
 def test_a_tally_counts_verdicts_rules_and_campaigns(policy: Policy) -> None:
@@ -225,7 +225,7 @@ def test_a_tally_keeps_the_large_campaigns_when_there_are_too_many() -> None:
     assert tally.campaigns[1].messages == 10
 
 
-# -- policies -------------------------------------------------------------------------------------------------------------
+# -- policies --
 
 
 def test_a_model_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
         say_error(_("interrupted; what was acknowledged stays"))
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stdout = None  # type: ignore[assignment]  # keeps the interpreter from flushing into the closed pipe
+        sys.stdout = None  # keeps the interpreter from flushing into the closed pipe
         return 0
     except Exception as error:
         say_fault(error)

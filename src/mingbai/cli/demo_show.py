@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,7 +31,10 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def title(messages: int, seed: int) -> RenderableType:
-    said = _("{messages} messages of one day at a small operator, made up from seed {seed}. Nobody wrote them, and no number in them is anybody's.")  # fmt: skip
+    said = _(
+        "{messages} messages of one day at a small operator, made up from seed {seed}. Nobody wrote "
+        "them, and no number in them is anybody's."
+    )
     return Group(
         "",
         Text("明白  Mingbai", style="bold"),
@@ -45,7 +47,7 @@ def part(number: int, question: str) -> RenderableType:
     return Padding(Rule(Text(f"{number}  {question}", style="bold"), align="left", style="dim"), (1, 0, 1, 0))
 
 
-# -- the day as it goes ------------------------------------------------------------------------------------------------
+# -- the day as it goes --
 
 
 def live(day: Day, console: Console) -> RenderableType:
@@ -89,7 +91,7 @@ def chart(day: Day) -> Text:
     return result.append("██ ", style="red").append(_("stopped"), style="dim")
 
 
-# -- at the end of it --------------------------------------------------------------------------------------------------
+# -- at the end of it --
 
 
 def answer(day: Day, console: Console) -> Iterator[RenderableType]:
@@ -134,7 +136,10 @@ def campaigns(day: Day, console: Console) -> RenderableType:
     if not found:
         return Group(*parts, Text(_("No campaign was found."), style="dim"))
     for one in found:
-        said = _("{messages} messages, {stopped} of them stopped · {senders} senders → {receivers} receivers · {first}–{last}")  # fmt: skip
+        said = _(
+            "{messages} messages, {stopped} of them stopped · {senders} senders → {receivers} "
+            "receivers · {first}–{last}"
+        )
         facts = said.format(
             messages=one.messages,
             stopped=one.stopped,
@@ -187,7 +192,10 @@ def hard_cases(policy: Policy, console: Console) -> RenderableType:
 
 def truth(day: Day) -> RenderableType:
     found = day.truth()
-    said = _("{share} of the unwanted messages were stopped and {flagged} flagged; of {legitimate} legitimate ones {wrong} were stopped.")  # fmt: skip
+    said = _(
+        "{share} of the unwanted messages were stopped and {flagged} flagged; of {legitimate} "
+        "legitimate ones {wrong} were stopped."
+    )
     answer = said.format(
         share=percent(found.unwanted_stopped, found.unwanted),
         flagged=percent(found.unwanted_flagged, found.unwanted),
@@ -199,7 +207,7 @@ def truth(day: Day) -> RenderableType:
         (_("Messages"), "right"),
         (_("Stopped"), "right"),
         (_("Flagged"), "right"),
-        (_("Passed"), "right"),  # fmt: skip
+        (_("Passed"), "right"),
     )
     for category in Category:
         messages, stopped, flagged = found.by_category[category]
@@ -214,7 +222,10 @@ def truth(day: Day) -> RenderableType:
             f"{messages - stopped - flagged:,}",
         )
     codes = _("Verification codes: {codes}, stopped: {stopped}.").format(codes=found.codes, stopped=found.codes_stopped)
-    note = _("The generator knows what each message is. It is ours, so these figures flatter; measure on your own traffic with mingbai evaluate.")  # fmt: skip
+    note = _(
+        "The generator knows what each message is. It is ours, so these figures flatter; measure on "
+        "your own traffic with mingbai evaluate."
+    )
     return Group(part(4, _("Was it right?")), Text(answer, style="bold"), result, Text(codes), Text(note, style="dim"))
 
 
@@ -229,7 +240,8 @@ def proof(found: Proof, console: Console) -> RenderableType:
         parts.append(Text(_("✕ The ledger is not whole."), style="bold red"))
     parts.append(Text(_("signed by {key}").format(key=found.signed_by), style="dim", no_wrap=True, overflow="ellipsis"))
     said = _("In a copy we changed one bit: {path}, byte {offset}, {before:02x} → {after:02x}. Verification says:")
-    parts.append(Padding(Text(said.format(path=found.path, offset=f"{found.offset:,}", before=found.before, after=found.after)), (1, 0, 0, 0)))  # fmt: skip
+    changed = said.format(path=found.path, offset=f"{found.offset:,}", before=found.before, after=found.after)
+    parts.append(Padding(Text(changed), (1, 0, 0, 0)))
     for finding in found.findings[:2]:
         parts.append(Padding(Text(f"✕ {finding}", style="red"), (0, 0, 0, 2)))
     if not found.findings:

@@ -1,4 +1,4 @@
-"""Verdicts, categories and reasons as people read them. A verdict is an icon, a word and a colour, never colour alone."""
+"""Verdicts, categories and reasons as people read them: a verdict is an icon, a word and a colour."""
 
 from __future__ import annotations
 

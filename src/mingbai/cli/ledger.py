@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Group, Parameter
 from rich.text import Text
@@ -60,7 +60,7 @@ def streams_of(settings: Settings, stream: str | None) -> list[str]:
     return found if stream is None else [stream]
 
 
-# -- proof -------------------------------------------------------------------------------------------------------------
+# -- proof --
 
 
 @app.command(
@@ -109,14 +109,18 @@ def show_report(report: VerifyReport, *, has_anchor: bool) -> None:
         console.print(Text("  " + vouched_line(stream, has_anchor=has_anchor)))
     if has_anchor:
         for signer in report.signed_by:
-            said = _("anchors signed by {key}") if report.is_key_given else _("anchors signed by {key}: compare it with the key that you noted")  # fmt: skip
+            said = (
+                _("anchors signed by {key}")
+                if report.is_key_given
+                else _("anchors signed by {key}: compare it with the key that you noted")
+            )
             console.print(Text(said.format(key=signer)), soft_wrap=True)
 
 
 def stream_line(stream: StreamReport) -> str:
     return _(
         "{stream}: {rows} entries in {commits} commits, {segments} segments ({sealed} sealed), {heads} signed heads"
-    ).format(  # fmt: skip
+    ).format(
         stream=stream.stream,
         rows=f"{stream.rows:,}",
         commits=f"{stream.commits:,}",
@@ -201,7 +205,7 @@ def class_word(label: str) -> str:
     }.get(label, label)
 
 
-# -- looking into it ---------------------------------------------------------------------------------------------------
+# -- looking into it --
 
 
 @app.command(help=_("Show the last entries. Numbers and texts stay closed."))
@@ -230,7 +234,7 @@ def show(
         (_("Entry"), "right"), (_("Time"), "left"), (_("What"), "left"), (_("Score"), "right"), (_("Why"), "left")
     )
     for name in streams_of(settings, stream):
-        kept: deque[dict[str, object]] = deque(maxlen=last)
+        kept: deque[dict[str, Any]] = deque(maxlen=last)  # Any: rows of ENTRY as Python values
         reader = StreamReader(settings.data, name)
         first = 1
         if start is None:
@@ -240,15 +244,15 @@ def show(
             kept.extend(batch.slice(max(0, batch.num_rows - last)).to_pylist())
         for entry in kept:
             verdict = entry["verdict"]
-            at = entry["at"].astimezone().strftime("%m-%d %H:%M:%S")  # type: ignore[attr-defined]  # a datetime, by ENTRY
+            at = entry["at"].astimezone().strftime("%m-%d %H:%M:%S")
             if verdict is None:
                 result.add_row(
                     f"{entry['seq']}", at, Text(str(entry["kind"]), style="dim"), "", str(entry["data"])[:80]
                 )
                 continue
             what = verdict_text(Verdict(verdict)).append(f" {category_word(Category(entry['category']))}", style="dim")
-            why = [Reason(code).label for code in entry["reasons"] or ()]  # type: ignore[attr-defined]  # a list, by ENTRY
-            why += [f"rule:{rule}" for rule in entry["rules"] or ()]  # type: ignore[attr-defined]  # as above
+            why = [Reason(code).label for code in entry["reasons"] or ()]
+            why += [f"rule:{rule}" for rule in entry["rules"] or ()]
             result.add_row(f"{entry['seq']}", at, what, f"{entry['score']:.3f}", ", ".join(why))
     stdout().print(result)
     return 0
@@ -287,7 +291,7 @@ def _shown(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-# -- keys --------------------------------------------------------------------------------------------------------------
+# -- keys --
 
 PassphraseFile = Annotated[
     Path | None, Parameter(help=_("File whose first line is the passphrase; left out, it is asked for."))
@@ -329,7 +333,11 @@ def backup(
             os.fsync(file.fileno())
     except OSError as error:
         raise FileUnusable(path=str(output), detail=error.strerror or str(error)) from error
-    say_plain(_("keys of {key} written to {path}; without the passphrase nobody can use them").format(key=fingerprint(keys.public_key), path=output))  # fmt: skip
+    say_plain(
+        _("keys of {key} written to {path}; without the passphrase nobody can use them").format(
+            key=fingerprint(keys.public_key), path=output
+        )
+    )
     return 0
 
 
@@ -347,7 +355,11 @@ def restore(
 
     provider = key_provider(load_settings(data=data))
     if not isinstance(provider, FileKeys):
-        raise BadValue(field="ledger.keys_command", value=provider.source, expected=_("no command: keys that come from one are restored there"))  # fmt: skip
+        raise BadValue(
+            field="ledger.keys_command",
+            value=provider.source,
+            expected=_("no command: keys that come from one are restored there"),
+        )
     try:
         content = backup.read_bytes()
     except OSError as error:
@@ -382,7 +394,9 @@ def rotate(
         say_plain(said.format(done=done.done, left=done.unreadable))
     elif which == "signing":
         public_key = rotate_signing_key(settings.data, keys, now=utc_now())
-        say_plain(_("heads are signed by {key} from now on: note it. Make a new backup.").format(key=fingerprint(public_key)))  # fmt: skip
+        say_plain(
+            _("heads are signed by {key} from now on: note it. Make a new backup.").format(key=fingerprint(public_key))
+        )
     else:
         epoch = rotate_pseudonym_key(settings.data, keys, now=utc_now(), forget_old=forget_old)
         say_plain(_("epoch {epoch} of pseudonyms begins. Make a new backup.").format(epoch=epoch))

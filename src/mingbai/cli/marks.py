@@ -12,12 +12,14 @@ from mingbai.kernel.verdicts import Verdict
 
 Spans = Iterable[tuple[int, int]]
 _ON = {Verdict.BLOCK: "bold white on red", Verdict.HOLD: "bold white on magenta", Verdict.FLAG: "bold black on yellow"}
-_INVISIBLE = {
-    0x00AD: "·", 0x034F: "·", 0x061C: "·", 0x115F: "·", 0x1160: "·", 0x17B4: "·", 0x17B5: "·", 0x180E: "·", 0x3164: "·",
-    0xFEFF: "·", 0xFFA0: "·", **{code: "·" for code in range(0x200B, 0x2010)}, **{code: "·" for code in range(0x202A, 0x202F)},
-    **{code: "·" for code in range(0x2060, 0x2070)}, **{code: " " for code in range(0x20)}, 0x7F: " ",
-    **{code: "·" for code in range(0xFE00, 0xFE10)},
-}  # fmt: skip
+_DOTTED = (
+    *(0x00AD, 0x034F, 0x061C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180E, 0x3164, 0xFEFF, 0xFFA0),
+    *range(0x200B, 0x2010),
+    *range(0x202A, 0x202F),
+    *range(0x2060, 0x2070),
+    *range(0xFE00, 0xFE10),
+)
+_INVISIBLE = {**dict.fromkeys(_DOTTED, "·"), **dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")}
 
 
 def visible(text: str) -> str:

@@ -30,10 +30,14 @@ def replay(
     model: Annotated[Path | None, Parameter(help=_("The new model."))] = None,
     input: Annotated[
         list[str] | None,
-        Parameter(consume_multiple=True, negative=(), help=_("Files, instead of the record: decided by the policy that is set and by the new one.")),
+        Parameter(consume_multiple=True, negative=(), help=_(
+            "Files, instead of the record: decided by the policy that is set and by the new one."
+        )),
     ] = None,
     text_column: Annotated[str, Parameter(help=_("Column that holds the text."))] = "text",
-    since: Annotated[str | None, Parameter(help=_("Only from this time on, such as 2026-11-24T08:00:00+08:00."))] = None,
+    since: Annotated[str | None, Parameter(help=_(
+        "Only from this time on, such as 2026-11-24T08:00:00+08:00."
+    ))] = None,
     until: Annotated[str | None, Parameter(help=_("Only before this time."))] = None,
     stream: Annotated[str | None, Parameter(help=_("Only this stream; left out, all of them."))] = None,
     threads: Annotated[int | None, Parameter(help=_("Threads; left out, one a core. The result is the same."))] = None,

@@ -39,20 +39,21 @@ def run_query(data_dir: Path, streams: list[str], sql: str) -> Result:
     connection = duckdb.connect(":memory:")
     try:
         columns = ", ".join(f'"{name}"' for name in ENTRY.names)  # `at` is a word of SQL
-        parts = []
+        parts: list[tuple[str, str]] = []
         for number, stream in enumerate(streams):
             segments = list_segments(stream_dir(data_dir, stream))
             sealed = [str(segment.sealed) for segment in segments if segment.open is None and segment.sealed]
             still_open = [segment.first_seq for segment in segments if segment.open is not None]
             if sealed:
-                connection.read_parquet(sealed).create_view(f"sealed_{number}")  # type: ignore[arg-type]  # a list of files is allowed, the stub knows one
-                parts.append(f"SELECT {_quoted(stream)} AS stream, {columns} FROM sealed_{number}")
+                connection.read_parquet(sealed).create_view(f"sealed_{number}")
+                parts.append((stream, f"sealed_{number}"))
             if still_open:  # the last ones: entries from the first of them on
                 reader = StreamReader(data_dir, stream)
                 held = pa.Table.from_batches(reader.entries(first_seq=min(still_open)), ENTRY)
                 connection.register(f"open_{number}", held)
-                parts.append(f"SELECT {_quoted(stream)} AS stream, {columns} FROM open_{number}")
-        connection.execute("CREATE VIEW entries AS " + " UNION ALL ".join(parts))
+                parts.append((stream, f"open_{number}"))
+        selects = [f"SELECT {_quoted(stream)} AS stream, {columns} FROM {view}" for stream, view in parts]  # noqa: S608 - quoted, and names of ours
+        connection.execute("CREATE VIEW entries AS " + " UNION ALL ".join(selects))
         connection.execute(f"SET allowed_directories = [{_quoted(str(streams_dir(data_dir)))}]")
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")

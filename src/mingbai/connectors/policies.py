@@ -60,11 +60,7 @@ class PolicySource:
 
 def read_policy(*, rulebook: Path | None, model: Path | None, now: datetime) -> PolicySource:
     """Read the files. Raises RulebookInvalid with every problem, ModelUnreadable, ModelMismatch or BadValue."""
-    try:
-        loaded = Model.load(model)
-    except OSError as error:
-        raise ModelUnreadable(path=str(model or "the shipped model"), detail=error.strerror or str(error)) from error
-    return PolicySource(at=now, model=loaded, rulebook=None if rulebook is None else read_rulebook(rulebook))
+    return PolicySource(at=now, model=read_model(model), rulebook=None if rulebook is None else read_rulebook(rulebook))
 
 
 def read_rulebook(path: Path) -> Rulebook:
@@ -72,3 +68,11 @@ def read_rulebook(path: Path) -> Rulebook:
     from mingbai.engines.screening.rulebook import load  # a run without rules needs none of it
 
     return load(path, keyword_nids)
+
+
+def read_model(path: Path | None) -> Model:
+    """Read a model file, or the shipped one. Raises ModelUnreadable, ModelMismatch or BadValue."""
+    try:
+        return Model.load(path)
+    except OSError as error:
+        raise ModelUnreadable(path=str(path or "the shipped model"), detail=error.strerror or str(error)) from error

@@ -26,7 +26,7 @@ from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.screen import screen
 from mingbai.kernel.verdicts import Category, Verdict
-from mingbai.ledger import KeyStore, Kind, Kept, StreamReader
+from mingbai.ledger import Kept, KeyStore, Kind, StreamReader
 
 MAX_EXAMPLES = 10
 MAX_UNANSWERED_KEPT = 5_000_000  # hashes held to be looked up at the end: 85 MB; more are only counted

@@ -154,7 +154,7 @@ def decision_rows(batch: pa.RecordBatch, keys: Pseudonymiser, now: datetime) -> 
     rows = batch.num_rows
     if not 0 < rows <= MAX_ROWS:
         raise BadValue(field="batch", value=f"{rows} rows", expected=f"1 to {MAX_ROWS} rows")
-    given = {field.name: _column(batch, field, place) for field, place in _places(batch.schema)}
+    given = {place.field.name: _column(batch, place) for place in _places(batch.schema)}
     private = pa.RecordBatch.from_arrays([given[name] for name in PRIVATE.names], schema=PRIVATE)
     kind = given["kind"]
     if kind.null_count:
@@ -243,37 +243,49 @@ def _repeat(value: str, rows: int) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(raw * rows)], 0)
 
 
-_Places = list[tuple[pa.Field, int]]
-_last_places: tuple[pa.Schema, _Places] | None = None  # callers come with the same schema again and again
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a batch has a `RECORD` column: its index (-1: nowhere, or more than once), and whether its type is that."""
+
+    field: pa.Field
+    index: int
+    is_same_type: bool
 
 
-def _places(schema: pa.Schema) -> _Places:
-    """Each `RECORD` column and where the batch has it; -1: nowhere, or more than once."""
+_last_places: tuple[pa.Schema, list[_Place]] | None = None  # callers come with the same schema again and again
+
+
+def _places(schema: pa.Schema) -> list[_Place]:
     global _last_places
     known = _last_places
     if known is not None and known[0].equals(schema):
         return known[1]
-    places = [(field, schema.get_field_index(field.name)) for field in RECORD]
+    places = []
+    for field in RECORD:
+        index = schema.get_field_index(field.name)
+        places.append(_Place(field, index, index >= 0 and schema.field(index).type == field.type))
     _last_places = schema, places
     return places
 
 
-def _column(batch: pa.RecordBatch, field: pa.Field, place: int) -> pa.Array:
-    """The column in its `RECORD` type; nulls if it may be absent and is."""
-    rows = batch.num_rows
-    if place < 0:
+def _column(batch: pa.RecordBatch, place: _Place) -> pa.Array:
+    """The column in its `RECORD` type (`normalised`: also string or 8 bytes); nulls if it may be absent and is."""
+    field, rows = place.field, batch.num_rows
+    if place.index < 0:
         if not field.nullable or batch.schema.names.count(field.name) > 1:
             raise SchemaMismatch(field=field.name, value="not there once", expected=str(field.type))
         return pa.nulls(rows, field.type)
-    column = batch.column(place)
+    column = batch.column(place.index)
     if not field.nullable and column.null_count:
         raise SchemaMismatch(field=field.name, value=f"{column.null_count} nulls", expected=f"{field.type}, no nulls")
-    if column.type == field.type:
+    if place.is_same_type:
         return column
     if pa.types.is_null(column.type):
         return pa.nulls(rows, field.type)
     if field.name == "normalised" and column.type == pa.uint64():
-        return column.view(pa.binary(8)).cast(pa.binary())
+        return column.view(pa.binary(8))
+    if field.name == "normalised" and column.type == pa.string():
+        return column
     if not _same_meaning(column.type, field.type):
         raise SchemaMismatch(field=field.name, value=str(column.type), expected=str(field.type))
     try:

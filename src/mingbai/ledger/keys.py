@@ -268,7 +268,7 @@ class KeyStore:
         return _hash_column(self._numbers, numbers)
 
     def text_hashes(self, texts: pa.Array) -> pa.Array:
-        """Keyed hashes (16 bytes) of normalised texts (binary), null where null."""
+        """Keyed hashes (16 bytes) of normalised texts (string or binary), null where null."""
         return _hash_column(self._texts, texts)
 
     def pseudonyms(self, number: str) -> dict[int, bytes]:
@@ -417,7 +417,7 @@ def _hash_column(base: hashlib.blake2b, column: pa.Array) -> pa.Array:
 
 def _hash_values(base: hashlib.blake2b, values: pa.Array) -> pa.Array:
     digests = []
-    for value in values.cast(pa.binary()).to_pylist():
+    for value in (values.view(pa.binary()) if pa.types.is_string(values.type) else values).to_pylist():
         state = base.copy()
         state.update(value)
         digests.append(state.digest())

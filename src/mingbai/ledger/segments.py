@@ -37,6 +37,8 @@ from mingbai.ledger.content import content_digest
 from mingbai.ledger.entries import ENTRY, OPEN
 from mingbai.ledger.vault import Blob
 
+_VAULT, _SEALED = ENTRY.field("vault").type, OPEN.field("sealed").type
+_VAULT_FIELDS = list(_VAULT.value_type)
 _NAME = re.compile(r"(\d{20})\.(arrows|parquet)")
 _STREAM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -107,8 +109,8 @@ def encode_commit(
     columns: those of `ENTRY` but `vault`; header: the schema message if this is a segment's first commit, else empty.
     """
     rows = len(columns[0])
-    vault = _first_row_list(rows, _vault_digests(blobs), ENTRY.field("vault").type)
-    sealed = _first_row_list(rows, pa.array([blob.raw for blob in blobs], pa.binary()), OPEN.field("sealed").type)
+    vault = _first_row_list(rows, _vault_digests(blobs), _VAULT)
+    sealed = _first_row_list(rows, pa.array([blob.raw for blob in blobs], pa.binary()), _SEALED)
     batch = pa.RecordBatch.from_arrays([*columns, vault, sealed, link_column(rows)], schema=OPEN)
     message = batch.serialize()
     view = memoryview(message)
@@ -137,7 +139,7 @@ def schema_message(stream: str, first_seq: int) -> bytes:
 def _vault_digests(blobs: list[Blob]) -> pa.Array:
     classes = pa.array([int(blob.kind) for blob in blobs], pa.uint8())
     digests = pa.array([blob.sha256 for blob in blobs], pa.binary(32))
-    return pa.StructArray.from_arrays([classes, digests], fields=list(ENTRY.field("vault").type.value_type))
+    return pa.StructArray.from_arrays([classes, digests], fields=_VAULT_FIELDS)
 
 
 def _first_row_list(rows: int, values: pa.Array, kind: pa.DataType) -> pa.Array:

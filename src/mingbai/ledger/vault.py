@@ -238,10 +238,10 @@ class DataKeys:
 
 
 def read_key_file(path: Path) -> bytes | None:
-    """The bytes of a data-key file, or None if it is missing or its own checksum fails."""
+    """The bytes of a data-key file, or None if it cannot be read or its own checksum fails."""
     try:
         raw = path.read_bytes()
-    except FileNotFoundError:
+    except OSError:
         return None
     whole = len(raw) == _KEY_BYTES and raw[:4] == _KEY_MAGIC and hashlib.sha256(raw[:-32]).digest() == raw[-32:]
     return raw if whole else None

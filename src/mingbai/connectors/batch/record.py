@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -112,7 +111,8 @@ def record_rows(
     columns: dict[str, pa.Array] = {name: decisions.column(name) for name in decisions.schema.names}
     columns |= {name: batch.column(name) for name in batch.schema.names}
     columns |= {name: e164(columns[name]) for name in ("sender", "receiver") if name in columns}
-    columns |= {name: pa.array([version], pa.string()).take(pa.array(np.zeros(rows, np.int32))) for name, version in versions.items()}  # fmt: skip
+    every = pa.array(np.zeros(rows, np.int32))
+    columns |= {name: pa.array([version], pa.string()).take(every) for name, version in versions.items()}
     columns["normalised"] = normalised
     names = [name for name in RECORD.names if name in columns]
     return pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)

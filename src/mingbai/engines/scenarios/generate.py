@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from mingbai.engines.scenarios.catalog import LANGUAGES, Scenario, scenarios
 from mingbai.engines.scenarios.grammar import Draw
-from mingbai.engines.scenarios.style import english_style, place_signature, chinese_style
+from mingbai.engines.scenarios.style import chinese_style, english_style, place_signature
 from mingbai.kernel.errors import BadValue
 
 # How often a message of each `@signed` degree carries its signature.
@@ -83,7 +83,7 @@ def write_message(scenario: Scenario, rng: random.Random, values: random.Random 
     text = ""
     while not text:  # a greeting of nothing but optional parts can come out empty
         draw = Draw(rng, values)
-        text = restyle(scenario.write(draw), rng)
+        text = restyle(scenario.write(draw), rng).strip()
     if scenario.sign is None or rng.random() >= _SIGNED_SHARE[scenario.signed]:
         return text, ""
     signature = scenario.sign(draw)

@@ -1,8 +1,8 @@
 """The grammar that scenarios are written in: one readable text file per family, many wordings per line.
 
 A file holds slots and scenarios. What stands before the first `@scenario` belongs to the whole file; what follows
-belongs to that scenario and overrides the file's slots, which override those of `_shared.txt` in the same folder. A slot
-is looked up when it is used, so a shared skeleton such as `{greeting}{matter}{action}` takes the scenario's words.
+belongs to that scenario and overrides the file's slots, which override those of `_shared.txt` in the same folder. A
+slot is looked up when it is used, so a shared skeleton such as `{greeting}{matter}{action}` takes the scenario's words.
 
     # a comment
     @scenario fraud.toll

@@ -1,10 +1,11 @@
 """Evidence: the letters of a message that made its score, as spans of the original text.
 
-The score is differentiable where the message stands: a gram's share of the logit is its lanes times the gradient of the
-logit by the lane sums. Each gram spreads its share evenly over the letters it covers; letters are then taken, heaviest
-first, until what they carry makes up the distance to the threshold. So the evidence is what the verdict hangs on, no
-more: taking it out takes the message below the threshold (docs/reference/model-card.md gives how often), and no message
-has more than `MOST` of its letters named.
+A gram's share of the logit is its lanes times the gradient of the logit by the lane sums, averaged over the way from a
+message without grams to this one (integrated gradients, Sundararajan et al. 2017; exact here, the head being piecewise
+linear): where the head has saturated, the gradient at the message itself would say nothing. Each gram spreads its share
+evenly over the letters it covers; letters are then taken, heaviest first, until what they carry makes up the distance to
+the threshold. So the evidence is what the verdict hangs on, no more: taking it out takes the message below the threshold
+(`python -m benchmarks evidence` measures how often), and no message has more than `MOST` of its letters named.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from mingbai.engines.screening.reading import (
 from mingbai.engines.screening.scoring import F32, I32, Scratch
 
 MOST: Final = 0.28  # share of the letters that may be named; the promise is 0.30 of the characters
-STEPS: Final = 32  # resolution of "heaviest first"
+STEPS: Final = 64  # resolution of "heaviest first"
 MARGIN: Final = 0.3  # logits to go below the threshold
 ONE: Final = 1 << 20  # shares are fixed point: a logit of 1.0
 
@@ -78,6 +79,15 @@ def share_of(
     )
 
 
+@inline
+def share_of_way(base: Number, rise: Number) -> Number:
+    """For how much of the way from base to base + rise a hidden unit (ReLU) is on, 0..1."""
+    end = base + rise
+    if base > float32(0.0):
+        return float32(1.0) if end > float32(0.0) else base / (base - end)
+    return end / (end - base) if end > float32(0.0) else float32(0.0)
+
+
 @outline
 def weigh(
     r: Number,
@@ -99,18 +109,35 @@ def weigh(
     """
     if n == 0:
         return used
-    gradient = s.slopes
+    w = model.hidden_weights
+    v = model.output_weights
+    x = s.inputs
+    x0, x1, x2, x3, x4, x5, x6 = x[0], x[1], x[2], x[3], x[4], x[5], x[6]
+    x7, x8, x9, x10, x11, x12 = x[7], x[8], x[9], x[10], x[11], x[12]
+    zero = float32(0.0)
+    s0, s1, s2, s3, s4, s5, s6 = model.skip[0], zero, zero, zero, zero, zero, zero
+    for j in range(HIDDEN):
+        base = model.hidden_bias[j]
+        base += x7 * w[7, j] + x8 * w[8, j] + x9 * w[9, j] + x10 * w[10, j] + x11 * w[11, j] + x12 * w[12, j]
+        rise = x0 * w[0, j] + x1 * w[1, j] + x2 * w[2, j] + x3 * w[3, j] + x4 * w[4, j] + x5 * w[5, j] + x6 * w[6, j]
+        u = share_of_way(base, rise) * v[j, 0]
+        s0 += u * w[0, j]
+        s1 += u * w[1, j]
+        s2 += u * w[2, j]
+        s3 += u * w[3, j]
+        s4 += u * w[4, j]
+        s5 += u * w[5, j]
+        s6 += u * w[6, j]
     scale = float32(1.0) / np.sqrt(float32(s.lanes[LANES] + 1)) * float32(ONE)
-    bias = int64(0)
-    for lane in range(LANES):
-        slope = model.skip[0] if lane == 0 else float32(0.0)
-        for j in range(HIDDEN):
-            if s.hidden[j] > float32(0.0):
-                slope += model.hidden_weights[lane, j] * model.output_weights[j, 0]
-        gradient[lane] = int64(slope * model.lane_scale[lane] * scale)
-        bias += gradient[lane] * LANE_BIAS
-    g0, g1, g2, g3 = gradient[0], gradient[1], gradient[2], gradient[3]
-    g4, g5, g6 = gradient[4], gradient[5], gradient[6]
+    k = model.lane_scale
+    g0, g1, g2, g3 = (
+        int64(s0 * k[0] * scale),
+        int64(s1 * k[1] * scale),
+        int64(s2 * k[2] * scale),
+        int64(s3 * k[3] * scale),
+    )
+    g4, g5, g6 = int64(s4 * k[4] * scale), int64(s5 * k[5] * scale), int64(s6 * k[6] * scale)
+    bias = (g0 + g1 + g2 + g3 + g4 + g5 + g6) * LANE_BIAS
     table = model.table
     shift = uint64(model.shift)
     weight = s.weights
@@ -120,15 +147,15 @@ def weigh(
     if is_chinese(hanzi, latin):
         spelled = may_spell(buf, n)
         ns = sound_out(buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
-        x = uint64(0)
+        pair = uint64(0)
         run = uint64(0)
         for j in range(uint64(n)):
             c = uint64(buf[j])
             c = uint64(48) if c - uint64(48) < uint64(10) else c
-            x = ((x << uint64(16)) | c) & uint64(0xFFFFFFFF)
+            pair = ((pair << uint64(16)) | c) & uint64(0xFFFFFFFF)
             run = (run + uint64(1)) * uint64(c == uint64(120))
             weight[j] += share_of(gram_of_letter(c, run), table, shift, g0, g1, g2, g3, g4, g5, g6, bias)
-            share = share_of(gram_of_pair(x), table, shift, g0, g1, g2, g3, g4, g5, g6, bias) >> 1
+            share = share_of(gram_of_pair(pair), table, shift, g0, g1, g2, g3, g4, g5, g6, bias) >> 1
             weight[j - uint64(j > uint64(0))] += share
             weight[j] += share
         y = uint64(0)
@@ -137,17 +164,17 @@ def weigh(
             y = ((y << uint64(16)) | uint64(sound)) & uint64(0xFFFFFFFFFFFF)
             share = share_of(gram_of_sounds(y), table, shift, g0, g1, g2, g3, g4, g5, g6, bias) // 3
             for back in range(uint64(3)):
-                k = j - min(back, j)
-                weight[s.origin[k] if spelled else k] += share
+                i = j - min(back, j)
+                weight[s.origin[i] if spelled else i] += share
         g = mark_grams(buf, n, s.marks, m, s.grams, s.owner, True, 0)
     else:
         g = latin_grams(buf, n, s.marks, m, False, s.origin, s.grams, s.owner, True, s.mins)
     g = number_grams(buf, n, s.digits, d, s.grams, s.owner, True, g)
-    for k in range(uint64(g)):
-        share = share_of(s.grams[k], table, shift, g0, g1, g2, g3, g4, g5, g6, bias)
+    for i in range(uint64(g)):
+        share = share_of(s.grams[i], table, shift, g0, g1, g2, g3, g4, g5, g6, bias)
         if share != 0:
-            start = s.owner[k] >> uint32(16)
-            end = s.owner[k] & uint32(0xFFFF)
+            start = s.owner[i] >> uint32(16)
+            end = s.owner[i] & uint32(0xFFFF)
             share //= max(int64(end) - int64(start), 1)
             for j in range(start, end):
                 weight[j] += share
@@ -179,10 +206,12 @@ def take(r: Number, n: Number, need: Number, s: Scratch, spans: I32, used: Numbe
     for q in range(STEPS):
         totals[q] = int64(0)
         counts[q] = int64(0)
-    step = heaviest // STEPS + 1
+    down = int64(0)  # a power of two: dividing by anything else costs more than all the rest
+    while (heaviest >> down) >= STEPS:
+        down += 1
     for j in range(uint64(n)):
         if weight[j] > 0:
-            q = weight[j] // step
+            q = weight[j] >> down
             totals[q] += weight[j]
             counts[q] += 1
     most = int64(MOST * n)
@@ -193,7 +222,7 @@ def take(r: Number, n: Number, need: Number, s: Scratch, spans: I32, used: Numbe
         cut -= 1
         taken += totals[cut]
         named += counts[cut]
-    floor = max(cut * step, 1)
+    floor = max(cut << down, 1)
     j = 0
     while j < n:
         if weight[j] >= floor:

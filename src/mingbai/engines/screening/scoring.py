@@ -56,7 +56,6 @@ class Scratch(NamedTuple):
     features: F32
     hits: I32
     weights: I64  # of letters, fixed point
-    slopes: I64
     totals: I64
     counts: I64
 
@@ -80,7 +79,6 @@ def new_scratch() -> Scratch:
         np.zeros(MAX_FOREST_FEATURES, np.float32),
         np.empty((STORED_HITS, 3), np.int32),
         np.empty(MAX_LETTERS + 8, np.int64),
-        np.empty(8, np.int64),
         np.empty(64, np.int64),
         np.empty(64, np.int64),
     )
