@@ -162,7 +162,8 @@ class Day:
         wrong = truths < Category.ADVERTISING
         by_category: dict[int, list[int]] = {}
         seen: set[str] = set()
-        for row in np.flatnonzero((verdicts == Verdict.BLOCK) & ~wrong & (lengths >= 24) & (lengths <= 90)).tolist():
+        candidates = np.flatnonzero((verdicts == Verdict.BLOCK) & ~wrong & (lengths >= 24) & (lengths <= 90))
+        for row in np.random.default_rng(self.messages).permutation(candidates).tolist():
             if scenarios[row] not in seen:
                 seen.add(scenarios[row])
                 by_category.setdefault(int(decisions.column("category")[row].as_py()), []).append(row)
@@ -172,7 +173,7 @@ class Day:
             for category in order:
                 if by_category.get(category) and len(chosen) < limit:
                     chosen.append(by_category[category].pop(0))
-        return [self.shown(row) for row in chosen]
+        return [self.shown(row) for row in sorted(chosen)]
 
     def campaigns(self, limit: int) -> list[SeenCampaign]:
         """The largest campaigns that were stopped at least in part, one a scenario."""
@@ -251,7 +252,9 @@ class Day:
 def begin_day(seed: int, messages: int, day: date, policy: Policy) -> Day:
     """A day before its first message. The kernels are loaded, so that what is timed later is deciding."""
     begun = Day(traffic(seed, messages, day), policy)
-    decide(begun.traffic.select(MESSAGE.names).slice(0, 64), policy, Counters(64))
+    counters = Counters(1000)
+    for update in decide(begun.traffic.select(MESSAGE.names).slice(0, 1000), policy, counters).updates:
+        counters.apply(update)
     return begun
 
 

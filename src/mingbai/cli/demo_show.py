@@ -170,7 +170,7 @@ def cases() -> list[tuple[str, str]]:
         ),
         (
             _("An offer in disguise: other characters, signs in between, digits as words."),
-            "资⾦周转找我，无抵丫甲ゞ当天放*款，加薇❤信：dk八八六③②，免-征-信秒❤到账",
+            "资⾦周转找我，无抵扌甲，当天放*款，加薇❤信：dk八八六③②，免-征-信秒❤到账",
         ),
         (
             _("A real code of a bank: it must arrive, whatever else it looks like."),

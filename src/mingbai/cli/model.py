@@ -212,8 +212,8 @@ def show_evaluation(report: EvaluationReport) -> None:
         console.print(losses)
     note = _(
         "Recall: the share of unwanted messages caught where so many legitimate ones are blocked; as set: at the "
-        "model's own threshold. Disguised: the share stopped of the same messages, written to get past a filter or in odd "
-        "style."
+        "model's own threshold. Disguised: the share stopped of the same messages, written to get past a filter or in "
+        "odd style."
     )
     console.print(Text(note, style="dim"))
 

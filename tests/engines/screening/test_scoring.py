@@ -29,7 +29,7 @@ def assert_scores_as_defined(texts: list[str]) -> None:
         assert bool(seen.notes[k] & kernel.SECOND_LOOK) == expected.second_look, text
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=80), min_size=1, max_size=8))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=80), min_size=1, max_size=8))
 @settings(max_examples=100, deadline=None)
 def test_any_text_scores_as_defined(texts: list[str]) -> None:
     assert_scores_as_defined(texts)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any  # rows of a batch as Python values
 
 import pyarrow as pa
 import pytest
@@ -46,15 +48,15 @@ def rule(**fields: object) -> str:
     return "[[rule]]\n" + "".join(f"{k} = {v!r}\n" for k, v in (defaults | fields).items())
 
 
-def batch(texts: list[str], **columns: list[object]) -> pa.RecordBatch:
+def batch(texts: list[str], **columns: Sequence[object]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict({"text": texts, **columns})
 
 
-def decide(texts: list[str], given: Policy | None = None, **columns: list[object]) -> list[dict[str, object]]:
+def decide(texts: list[str], given: Policy | None = None, **columns: Sequence[object]) -> list[dict[str, Any]]:
     decisions, _ = screen(batch(texts, **columns), given or policy(), Counters())
     assert decisions.schema.equals(DECISION)
     decisions.validate(full=True)
-    rows: list[dict[str, object]] = decisions.to_pylist()
+    rows: list[dict[str, Any]] = decisions.to_pylist()
     return rows
 
 
@@ -152,7 +154,7 @@ def test_a_missing_text_reads_as_empty_and_a_missing_column_is_named() -> None:
     )
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=200), min_size=1, max_size=6))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), min_size=1, max_size=6))
 @settings(max_examples=150, deadline=None)
 def test_any_text_gets_a_verdict_with_marks_inside_it(texts: list[str]) -> None:
     for text, row in zip(texts, decide(texts, policy(flag_at=0.01)), strict=True):

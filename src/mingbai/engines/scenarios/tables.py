@@ -9,8 +9,10 @@ are written by hand. Needs `pypinyin` (MIT) and `opencc-python-reimplemented` (A
 
 from __future__ import annotations
 
+import importlib
 import unicodedata
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "data" / "evasion"
@@ -30,8 +32,8 @@ def known_characters() -> str:
 
 def syllables() -> dict[str, str]:
     """Toneless syllable -> its common characters, by the most frequent reading."""
-    from pypinyin import lazy_pinyin
-
+    # By name: the module is installed only where tables are made, and mypy must pass on both kinds of machine.
+    lazy_pinyin: Callable[[str], list[str]] = importlib.import_module("pypinyin").lazy_pinyin
     table: dict[str, str] = defaultdict(str)
     for char in common_characters():
         table[lazy_pinyin(char)[0].replace("ü", "v")] += char
@@ -40,10 +42,9 @@ def syllables() -> dict[str, str]:
 
 def traditional() -> dict[str, str]:
     """Simplified character -> traditional form, then the forms of Taiwan and Hong Kong where they differ."""
-    from opencc import OpenCC  # type: ignore[import-untyped]  # the package ships no annotations
-
     table: dict[str, str] = {}
-    converters = [OpenCC(name) for name in ("s2t", "s2tw", "s2hk")]
+    opencc = importlib.import_module("opencc")
+    converters = [opencc.OpenCC(name) for name in ("s2t", "s2tw", "s2hk")]
     for char in known_characters():
         forms = dict.fromkeys(str(converter.convert(char)) for converter in converters)
         forms.pop(char, None)

@@ -1,8 +1,9 @@
 """How good the model is on labelled messages: figures only, never a text.
 
-All figures are of the model alone, without rules and campaigns. The threshold is read off the evaluated legitimate messages
-(what the ranking allows at 0.1 % and 0.5 % blocked), and beside it stand the figures at the model's own `block_at`,
-fixed when it was trained, which is what an operator gets. Sources in `SOURCES_APART` set no threshold but are measured at it.
+All figures are of the model alone, without rules and campaigns. The threshold is read off the evaluated legitimate
+messages (what the ranking allows at 0.1 % and 0.5 % blocked), and beside it stand the figures at the model's own
+`block_at`, fixed when it was trained, which is what an operator gets. Sources in `SOURCES_APART` set no threshold
+but are measured at it.
 
 Disguise is measured at the threshold of clean messages: unwanted messages as `scenarios.evasion` disguises them, and
 legitimate ones in the odd styles of honest people, against the same messages as they are.
@@ -20,7 +21,7 @@ import pyarrow as pa
 
 from mingbai.engines.scenarios import evasion
 from mingbai.engines.screening.examples import LABELS, Label, LabelledFile, guess_category, meaning
-from mingbai.engines.screening.model import Model, calibrated
+from mingbai.engines.screening.model import LanguageModel, Model, calibrated
 from mingbai.engines.screening.training import SOURCES_APART, final_logits
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category
@@ -37,8 +38,9 @@ STYLED_ROWS = 6000  # legitimate messages per odd style and language
 class Recall:
     """Of one group. Shares 0..1; None where a group has no such messages.
 
-    at_0_1_percent, at_0_5_percent: unwanted messages stopped when that share of the language's legitimate ones is blocked.
-    at_block, blocked_legitimate: at the model's own threshold; blocked_at_0_1_percent: this group's part in the 0.1 %.
+    at_0_1_percent, at_0_5_percent: unwanted messages stopped when that share of the legitimate ones is blocked.
+    at_block, blocked_legitimate: at the model's own threshold. blocked_at_0_1_percent: legitimate ones of this group
+    blocked at the language's 0.1 %.
     """
 
     legitimate: int
@@ -61,7 +63,7 @@ class CategoryFigures:
 
 @dataclass(frozen=True, slots=True)
 class Disguise:
-    """clean, disguised: shares stopped (or, of legitimate messages, blocked) at the 0.1 % threshold of clean messages."""
+    """clean, disguised: shares stopped (of legitimate messages: blocked) at the 0.1 % threshold of clean messages."""
 
     rows: int
     clean: float
@@ -113,8 +115,8 @@ def evaluate(
 ) -> EvaluationReport:
     """Measure `trained` on `files`.
 
-    rate, seed: of the disguises (rate 0: none). picture: where to draw precision over recall, a PNG (needs matplotlib, in
-    the extra `train`). Raises BadValue for an unknown label or files without a message.
+    rate, seed: of the disguises (rate 0: none). picture: where to draw precision over recall, a PNG (needs matplotlib,
+    in the extra `train`). Raises BadValue for an unknown label or files without a message.
     """
     table = _score(trained, files, labels)
     languages: dict[str, LanguageFigures] = {}
@@ -157,8 +159,8 @@ def evaluate(
     return EvaluationReport(trained.version, languages, categories, macro, confusion)
 
 
-def _has_forest(model: object) -> bool:
-    return getattr(model, "doubt_low") < getattr(model, "doubt_high")  # noqa: B009 - a named tuple of numpy scalars
+def _has_forest(model: LanguageModel) -> bool:
+    return bool(model.doubt_low < model.doubt_high)
 
 
 def _score(trained: Model, files: Sequence[LabelledFile], labels: Mapping[str, Label]) -> _Table:

@@ -3,9 +3,9 @@
 A gram's share of the logit is its lanes times the gradient of the logit by the lane sums, averaged over the way from a
 message without grams to this one (integrated gradients, Sundararajan et al. 2017; exact here, the head being piecewise
 linear): where the head has saturated, the gradient at the message itself would say nothing. Each gram spreads its share
-evenly over the letters it covers; letters are then taken, heaviest first, until what they carry makes up the distance to
-the threshold. So the evidence is what the verdict hangs on, no more: taking it out takes the message below the threshold
-(`python -m benchmarks evidence` measures how often), and no message has more than `MOST` of its letters named.
+evenly over the letters it covers; letters are then taken, heaviest first, until what they carry makes up the distance
+to the threshold. So the evidence is what the verdict hangs on, no more: taking it out takes the message below the
+threshold (`python -m benchmarks evidence` measures how often). No message has more than `MOST` of its letters named.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What a model learns from: labelled rows, their near-duplicate clusters, and disguised copies of them.
 
 A label says whether a message is unwanted and, where the source knows it, of which category. No public corpus labels
-notifications, and most label spam only as spam; `guess_category` fills in what its words make plain and leaves the rest open.
-Copies teach that disguise changes nothing: unwanted *and* legitimate messages are disguised alike, so that odd writing
-itself is no evidence. A copy belongs to the cluster of its original.
+notifications, and most label spam only as spam; `guess_category` fills in what its words make plain and leaves the
+rest open. Copies teach that disguise changes nothing: unwanted *and* legitimate messages are disguised alike, so
+that odd writing itself is no evidence. A copy belongs to the cluster of its original.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def meaning(label: str, labels: Mapping[str, Label] = LABELS) -> Label:
 
 @dataclass(slots=True)
 class Examples:
-    """Rows in columns. origin: for a copy the row it was made from, else its own number. weight: of the row in the loss."""
+    """Rows in columns. origin: for a copy the row it was made from, else its own number. weight: in the loss."""
 
     texts: list[str]
     source: list[str]
@@ -96,7 +96,8 @@ _NOTICE_ZH = re.compile(
     "办理|成功|提醒|通知|尊敬的|您好|温馨提示|客服|回复|登录|【.{2,12}】|\\[.{2,12}\\]"
 )
 _NOTICE_EN = re.compile(
-    r"\b(code|otp|pin|balance|account|statement|delivery|delivered|order|booking|appointment|reminder|dear customer|your bill|"
+    r"\b(code|otp|pin|balance|account|statement|delivery|delivered|order|booking|appointment|reminder|dear customer|"
+    r"your bill|"
     r"recharge|data plan|subscri\w+|transaction|debited|credited|expires?|reference|ticket)\b",
     re.IGNORECASE,
 )

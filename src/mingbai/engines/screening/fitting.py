@@ -107,11 +107,11 @@ def _descend(
     w2: F32,
     b2: F32,
     skip: F32,
-    step: float,
-    head_step: float,
-    dropout: float,
-    decay: float,
-    category_weight: float,
+    step: np.float32,
+    head_step: np.float32,
+    dropout: np.float32,
+    decay: np.float32,
+    category_weight: np.float32,
     seed: int,
 ) -> None:
     hidden = b1.size
@@ -136,7 +136,7 @@ def _descend(
     kept = np.zeros(1 << 15, np.int32)
     zero = np.float32(0.0)
     one = np.float32(1.0)
-    threshold = uint64(dropout * 16777216.0)
+    threshold = np.uint64(dropout * 16777216.0)
     state = uint64(seed) * uint64(0x9E3779B97F4A7C15) + uint64(1)
     steps = order.size
     for t in range(steps):
@@ -151,7 +151,7 @@ def _descend(
             state ^= state >> uint64(7)
             state ^= state << uint64(17)
             kept[n] = features[q]
-            n += np.int64((state >> uint64(40)) >= threshold)
+            n += int((state >> uint64(40)) >= threshold)
         for q in range(n):
             f = kept[q]
             for k in range(8):  # with the first sum of AdaGrad, which is not used: eight are one vector
@@ -237,7 +237,7 @@ def _descend(
 
 
 @inline
-def _move(weights: F32, gradient: F32, squares: F32, rate: float) -> None:
+def _move(weights: F32, gradient: F32, squares: F32, rate: np.float32) -> None:
     for i in range(weights.size):
         squares[i] += gradient[i] * gradient[i]
         weights[i] -= rate * gradient[i] / np.sqrt(squares[i])

@@ -1,7 +1,8 @@
 """The second look: a forest of decision trees (LightGBM) over gram counts, flattened into the arrays of `model`.
 
-It learns from out-of-fold first logits, so that it meets in training what it will meet in use, and only on messages that
-the first look finds at all suspicious. Its log-odds are stretched onto the interval of doubt, whose logits it replaces.
+It learns from out-of-fold first logits, so that it meets in training what it will meet in use, and only on messages
+that the first look finds at all suspicious. Its log-odds are stretched onto the interval of doubt, whose logits it
+replaces.
 """
 
 from __future__ import annotations
@@ -75,9 +76,9 @@ def grow(
 
     data = scipy.sparse.hstack([counts, scipy.sparse.csr_matrix(extra)]).tocsr()
     parameters = {
-        "objective": "binary", "num_leaves": settings.leaves, "learning_rate": settings.learning_rate, "min_data_in_leaf": 20,
-        "feature_fraction": settings.feature_share, "lambda_l2": 1.0, "num_threads": 1, "seed": seed, "deterministic": True,
-        "force_row_wise": True, "verbose": -1,
+        "objective": "binary", "num_leaves": settings.leaves, "learning_rate": settings.learning_rate,
+        "min_data_in_leaf": 20, "feature_fraction": settings.feature_share, "lambda_l2": 1.0, "num_threads": 1,
+        "seed": seed, "deterministic": True, "force_row_wise": True, "verbose": -1,
     }  # fmt: skip
     return lightgbm.train(parameters, lightgbm.Dataset(data, unwanted.astype(np.int8), weight=weight), settings.trees)
 

@@ -11,6 +11,8 @@ from typing import Any, ParamSpec, TypeVar
 
 import numba
 
+_njit: Any = numba.njit  # Any: numba's own types leave out the option `_nrt`
+
 Number = Any  # Any: a number of compiled code, whose machine type numba infers
 
 # These give a number its machine type. For the type checker a number is an int or a float there, so
@@ -33,17 +35,19 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 def arithmetic(function: Callable[P, R]) -> Callable[P, R]:
     """Compile an entry point that allocates nothing: without numba's reference counting, which costs an atomic
     increment for every array taken out of a tuple, more than the work on a short message."""
-    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+    compiled: Callable[P, R] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
     return compiled
 
 
 def inline(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a part that only compiled functions call; always inlined, and without allocations."""
-    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)(function)
+    compiled: Callable[P, R] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False, forceinline=True)(
+        function
+    )
     return compiled
 
 
 def outline(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a part that few messages need: called, not inlined, so that the common path stays small."""
-    compiled: Callable[P, R] = numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
+    compiled: Callable[P, R] = _njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function)
     return compiled

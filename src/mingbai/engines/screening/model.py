@@ -8,14 +8,17 @@ small numbers, the *lanes*; summed over the message they are exact integers, so 
 
 An empty slot holds tag 0 and neutral lanes (`EMPTY_SLOT`): a gram that meets it by its tag adds only to the count of
 matched grams. Lane 0 is a linear model's log-odds; lanes 1..6 are a small embedding. The *head*, in float32 and in
-written order, makes from the lane sums and from six proportions (`head_inputs`) one spam logit and five category logits.
+written order, makes from the lane sums and from six proportions (`head_inputs`) one spam logit and five category
+logits.
 
-A message whose logit lies between `doubt_low` and `doubt_high` is looked at again by a *forest* of decision trees over the
-counts of a few thousand grams; its logit, clipped to that interval, replaces the first. A piecewise linear, rising table
-turns the logit into the score: the share of messages with that logit that are unwanted, on development data.
+A message whose logit lies between `doubt_low` and `doubt_high` is looked at again by a *forest* of decision trees
+over the counts of a few thousand grams; its logit, clipped to that interval, replaces the first. A piecewise linear,
+rising table turns the logit into the score: the share of messages with that logit that are unwanted, on development
+data.
 
-The two verdict thresholds are scores. Nothing here knows about evasion: a message is not worse for being oddly written.
-The file is a zip of plain arrays (`numpy.savez`), never a pickle. `version` is the hash of all that a score depends on.
+The two verdict thresholds are scores. Nothing here knows about evasion: a message is not worse for being oddly
+written. The file is a zip of plain arrays (`numpy.savez`), never a pickle. `version` is the hash of all that a score
+depends on.
 """
 
 from __future__ import annotations
@@ -76,7 +79,8 @@ class LanguageModel(NamedTuple):
     output_bias      float32[6]
     skip             float32[6]         head input 0 (the linear model) -> outputs
     doubt_low, doubt_high               logits; the forest decides strictly between them (low >= high: never)
-    forest_keys      uint32[2**k]       by the top k bits of a gram hash: (bits 24..39 of the hash) << 16 | feature, or feature NO_FEATURE
+    forest_keys      uint32[2**k]       by the top k bits of a gram hash: (bits 24..39 of the hash) << 16 | feature;
+                                        feature NO_FEATURE: none
     forest_roots     int32[T]           first node of each tree
     forest_feature   int16[N]           feature compared at a node: a gram's count, or `forest_grams` + i: head input i,
                                         or `forest_grams` + 13: the first logit
@@ -125,7 +129,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """The two languages, and what they were made from. `about`: the training's own account (JSON values), figures only."""
+    """The two languages, and what they were made from. about: the training's own account, figures only (JSON)."""
 
     chinese: LanguageModel
     english: LanguageModel
@@ -190,7 +194,7 @@ class Model:
         return self.chinese if is_chinese else self.english
 
     def reference_score(self, text: str) -> Scored:
-        """Score one text by the rules above, one gram at a time. Slow and plain: the compiled kernel must agree bit for bit."""
+        """Score one text by the rules above, one gram at a time: slow, plain; the kernel must agree bit for bit."""
         grams, counts = read(text)
         model = self.language_of(bool(counts[0]))
         inputs, logits = _head(model, grams, counts)
@@ -233,9 +237,10 @@ def read_column(texts: pa.Array) -> tuple[I64, U64, I32]:
 
 @cache
 def reading_version() -> str:
-    """Hash of how a fixed text is read, 12 hex digits: changes when `reading` makes other grams of the same letters."""
+    """Hash of how a fixed text is read, 12 hex digits: changes when `reading` makes other grams of it."""
     probe = (
-        "【某某银行】您尾号1234的账户9月1日转入1,000.00元，回T退订。加微信abc讠正 www.example.com/a?b=1 一三八零零一三八零零零",
+        "【某某银行】您尾号1234的账户9月1日转入1,000.00元，回T退订。"
+        "加微信abc讠正 www.example.com/a?b=1 一三八零零一三八零零零",
         "Hi mum! Your parcel 400-800-8888 is held, pay £1.99 at http://example.com/x now. l3380O13800 fr33 95588",
     )
     digest = hashlib.sha256()
@@ -247,7 +252,7 @@ def reading_version() -> str:
 
 
 def proportions(chinese_letters: int, latin_letters: int, letters: int, marks: int, grams: int, matched: int) -> F32:
-    """The six head inputs beside the lanes, each in 0..about 1; every operation is exact or correctly rounded in float32."""
+    """The six head inputs beside the lanes, each in 0..about 1; every operation is correctly rounded in float32."""
     one = np.float32(1.0)
     n = np.float32(letters)
     return np.array(

@@ -32,7 +32,7 @@ MIN_CLUSTERS = 5  # near-duplicate clusters that a gram must occur in: no featur
 
 
 def tell(pointers: I64, grams: U64, clusters: I64, unwanted: F32) -> tuple[U64, npt.NDArray[np.float64]]:
-    """Grams that at least `MIN_CLUSTERS` clusters hold (sorted), and the information (bits a message) of each on `unwanted`."""
+    """Grams that `MIN_CLUSTERS` clusters or more hold (sorted), and the bits a message that it tells of `unwanted`."""
     known, number = np.unique(grams, return_inverse=True)
     order = np.argsort(clusters, kind="stable")
     spread, having, spam = _tally(pointers, number, clusters, unwanted, order, known.size)
@@ -48,7 +48,7 @@ def tell(pointers: I64, grams: U64, clusters: I64, unwanted: F32) -> tuple[U64, 
 def _tally(
     pointers: I64, number: I64, clusters: I64, unwanted: F32, order: I64, size: int
 ) -> tuple[I64, I64, npt.NDArray[np.float64]]:
-    """Per gram: clusters that hold it, rows that hold it, unwanted rows that hold it. order: rows, cluster by cluster."""
+    """Per gram: clusters, rows and unwanted rows that hold it. order: of the rows, cluster by cluster."""
     spread = np.zeros(size, np.int64)
     having = np.zeros(size, np.int64)
     spam = np.zeros(size, np.float64)
@@ -93,8 +93,8 @@ def encode(pointers: I64, grams: U64, chosen: U64) -> tuple[I64, I32]:
 def rounded(network: Network, chosen: U64, bits: int) -> LanguageModel:
     """Lanes rounded to 8 bits, in their table; forest, calibration and thresholds are still empty."""
     shift = np.uint64(64 - bits)
-    # One step of a lane is 1/127 of its 99.95th percentile: a few extreme grams saturate, all others keep precision.
-    reach = np.maximum(np.quantile(np.abs(network.lanes), 0.9995, axis=0), 1e-6)
+    # One step of a lane is 1/127 of its largest weight. Clipping the largest 0.05 % cost English 3 points of recall.
+    reach = np.maximum(np.abs(network.lanes).max(axis=0), 1e-6)
     lane_scale = (reach / 127).astype(np.float32)
     whole = np.clip(np.rint(network.lanes / lane_scale), -127, 127).astype(np.int64) + LANE_BIAS
     slots = (chosen >> np.uint64(int(shift) - 8) & np.uint64(0xFF)) << np.uint64(56)
@@ -175,7 +175,7 @@ def first_look(pointers: I64, grams: U64, counts: I32, model: LanguageModel) -> 
 
 
 @kernel
-def forest_counts(start: int, stop: int, grams: U64, keys: U32, shift: int, features: F32) -> None:
+def forest_counts(start: int, stop: int, grams: U64, keys: U32, shift: np.uint64, features: F32) -> None:
     """Add the counts of one row's grams to `features`."""
     for q in range(start, stop):
         key = keys[grams[q] >> uint64(shift)]

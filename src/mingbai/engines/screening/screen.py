@@ -17,8 +17,8 @@ from mingbai.engines.screening.campaigns import Counters, CounterUpdates, Table
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.rules import RuleOutcome, Seen
-from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.schema import DECISION, SPAN, has_text, text_buffers
+from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.url_hosts import UrlFlag
 
 
@@ -88,10 +88,11 @@ def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], polic
             spans=np.empty((capacity[1], 3), np.int32),
             used=np.zeros(2, np.int64),
         )
+        chinese, english = (with_thresholds(policy, m) for m in (policy.model.chinese, policy.model.english))
+        words, scratch = policy.rules.keywords.arrays, _scratch()
         kernel.screen_rows(
-            data, offsets, 0, rows, reading.tables(), with_thresholds(policy, policy.model.chinese),
-            with_thresholds(policy, policy.model.english), policy.rules.keywords.arrays, url_scan.TABLES, _scratch(), out,
-        )  # fmt: skip
+            data, offsets, 0, rows, reading.tables(), chinese, english, words, url_scan.TABLES, scratch, out
+        )
         if (out.used <= capacity).all():
             return out._replace(hits=out.hits[: out.used[0]], spans=out.spans[: out.used[1]])
         capacity = np.maximum(capacity, out.used)
