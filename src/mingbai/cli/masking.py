@@ -14,6 +14,6 @@ _PATH = re.compile(r"(?<=[A-Za-z0-9])(/[A-Za-z0-9_?=&%./-]{4,})")
 
 def masked(text: str) -> str:
     """The same number of characters; the middles of numbers, ids and the paths of links are `*`."""
-    for pattern, kept in ((_PATH, 2), (_NUMBER, 2), (_ID, 2)):
+    for pattern, kept in ((_PATH, 2), (_ID, 2), (_NUMBER, 2)):
         text = pattern.sub(lambda found, kept=kept: found[0][:kept] + "*" * (len(found[0]) - kept), text)  # type: ignore[misc]  # mypy infers no type for a default of a lambda
     return text

@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import zipfile
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -178,7 +179,7 @@ class Model:
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             head = json.loads(arrays.pop("head").tobytes())
-        except (ValueError, OSError, KeyError, EOFError) as error:
+        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BadValue(field="model", value=name, expected="a model file written by `mingbai train`") from error
         for field, value, expected in (
             ("format", head["format"], FORMAT),
