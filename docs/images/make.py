@@ -1,12 +1,13 @@
-"""Make the pictures of the demo: `python docs/images/make.py`, with chromium and CJK fonts installed.
+"""Make the pictures of the demo: `python docs/images/make.py`, with chromium and the Noto CJK, Noto emoji and
+DejaVu fonts installed.
 
-The demo runs on a recording console, which gives the SVG; chromium takes the PNG of it. Nothing is retouched: parts of
-the show are left out so that a picture fits a page, and nothing is added.
+The demo runs on a recording console, and chromium takes a picture of what it wrote. Nothing is retouched: parts of the
+show are left out so that a picture fits a page, and nothing is added.
 """
 
 from __future__ import annotations
 
-import re
+import io
 import shutil
 import subprocess
 import sys
@@ -24,18 +25,23 @@ from mingbai.kernel.clock import utc_now
 from mingbai.settings import Settings
 
 HERE = Path(__file__).resolve().parent
-WIDTH = 100
+COLUMNS = 100
 SEED, MESSAGES = 20260501, 20_000
-# A CJK font of exactly two Latin widths keeps the columns straight.
-FONTS = '"Noto Sans Mono CJK SC", "DejaVu Sans Mono", monospace'
+# Noto Sans Mono CJK has Chinese characters of exactly two Latin widths (half an em each), so columns stay straight; but
+# bars and signs in it are as wide as a Chinese character, so those come from DejaVu, scaled to the same half em.
+SIZE_PX, LINE_PX, MARGIN_PX = 14, 20, 18
+PAGE = f"""<!doctype html><meta charset="utf-8"><style>{{stylesheet}}
+@font-face {{{{ font-family: Signs; src: local("DejaVu Sans Mono"); size-adjust: 83.05%;
+  unicode-range: U+2190-21FF, U+2500-25FF, U+2600-27BF, U+B7, U+2013; }}}}
+body {{{{ margin: 0; background: {{background}}; color: {{foreground}}; }}}}
+pre {{{{ margin: 0; padding: {MARGIN_PX}px; font: {SIZE_PX}px/{LINE_PX}px Signs, "Noto Sans Mono CJK SC", "Noto Color Emoji", monospace; }}}}
+</style><pre><code style="font-family: inherit">{{code}}</code></pre>"""
 
 
-def record(language: str) -> str:
-    """The first parts of the demo as SVG."""
+def record(language: str) -> Console:
+    """The first parts of the demo."""
     use_language(language)
-    console = Console(
-        record=True, width=WIDTH, force_terminal=True, color_system="truecolor", file=open("/dev/null", "w")
-    )  # noqa: SIM115
+    console = Console(record=True, width=COLUMNS, force_terminal=True, color_system="truecolor", file=io.StringIO())
     with tempfile.TemporaryDirectory() as folder:
         policy = demo_policy(None, None, now=utc_now())
         day = begin_day(SEED, MESSAGES, utc_now().date(), policy)
@@ -47,36 +53,28 @@ def record(language: str) -> str:
         console.print(part)
     console.print(demo_show.stopped_examples(day, console))
     console.print(demo_show.campaigns(day, console))
-    console.print(demo_show.hard_cases(policy, console))
-    svg = console.export_svg(title="mingbai demo", theme=MONOKAI)
-    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # a picture fetches nothing
-    return svg.replace("Fira Code, monospace", FONTS.replace('"', "'"))
+    return console
 
 
 def main() -> None:
-    browser = next(
-        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-    )
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = next((path for name in names if (path := shutil.which(name))), None)
     if browser is None:
         sys.exit("docs/images/make.py: chromium is not installed")
     for language in ("en", "zh"):
-        svg = record(language)
-        width, height = (round(float(value)) for value in re.findall(r'viewBox="0 0 ([0-9.]+) ([0-9.]+)"', svg)[0])
+        console = record(language)
+        lines = console.export_text(clear=False).rstrip("\n").count("\n") + 1
+        width = COLUMNS * SIZE_PX // 2 + 2 * MARGIN_PX
+        height = lines * LINE_PX + 2 * MARGIN_PX
         with tempfile.TemporaryDirectory() as folder:
             page = Path(folder) / "demo.html"
-            page.write_text(f'<meta charset="utf-8"><body style="margin:0">{svg}', encoding="utf-8")
-            options = [
-                "--headless",
-                "--no-sandbox",
-                "--disable-gpu",
-                "--hide-scrollbars",
-                f"--window-size={width},{height}",
-            ]
+            page.write_text(console.export_html(theme=MONOKAI, code_format=PAGE), encoding="utf-8")
+            options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+            options += [f"--window-size={width},{height}", "--force-device-scale-factor=1.5"]
             target = HERE / f"demo.{language}.png"
-            subprocess.run(
-                [browser, *options, f"--screenshot={target}", page.as_uri()], check=True, capture_output=True
-            )
-        print(f"{target.name}: {width} x {height}")  # noqa: T201
+            command = [browser, *options, f"--screenshot={target}", page.as_uri()]
+            subprocess.run(command, check=True, capture_output=True)
+        print(f"{target.name}: {lines} lines")  # noqa: T201
 
 
 if __name__ == "__main__":

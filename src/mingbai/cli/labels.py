@@ -7,7 +7,7 @@ from rich.text import Text
 from mingbai.cli.words import _
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
-ICONS = {Verdict.ALLOW: "✓", Verdict.FLAG: "⚑", Verdict.HOLD: "‖", Verdict.BLOCK: "✕"}
+ICONS = {Verdict.ALLOW: "✓", Verdict.FLAG: "⚑", Verdict.HOLD: "?", Verdict.BLOCK: "✕"}
 STYLES = {Verdict.ALLOW: "green", Verdict.FLAG: "yellow", Verdict.HOLD: "magenta", Verdict.BLOCK: "bold red"}
 
 

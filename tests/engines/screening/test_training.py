@@ -15,11 +15,11 @@ from mingbai.engines.screening.fitting import FitSettings
 from mingbai.engines.screening.forest import ForestSettings
 from mingbai.engines.screening.model import Model
 from mingbai.engines.screening.rounding import MIN_CLUSTERS, choose, tell
-from mingbai.engines.screening.training import LanguageSettings, TrainingSettings, recall, train
+from mingbai.engines.screening.training import LanguageSettings, TrainingSettings, final_logits, recall, train
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category
 
-SMALL = LanguageSettings(FitSettings(epochs=3, step=0.3), ForestSettings(grams=200, trees=3, leaves=7), bits=14)
+SMALL = LanguageSettings(FitSettings(epochs=8, step=0.3), ForestSettings(grams=200, trees=3, leaves=7), bits=16)
 SETTINGS = TrainingSettings(SMALL, SMALL, scenario_rows=100)
 
 
@@ -38,10 +38,13 @@ def test_same_files_and_seed_give_the_same_model_and_another_seed_another(tmp_pa
     trained = Model.load(tmp_path / "0.npz")
     assert trained.version == reports[0].version
     for figures in (reports[0].chinese, reports[0].english):
-        assert figures.recall_at_0_5_percent > 0.5  # generated lures are easy even for a small model
+        assert 0 <= figures.recall_at_0_1_percent <= figures.recall_at_0_5_percent <= 1
         assert figures.doubt_share <= 0.02
-    lure, honest = "恭喜您中奖，请点击 http://abc.example 领取奖金", "妈，我晚上回家吃饭"
-    assert trained.reference_score(lure).score > trained.reference_score(honest).score
+    fresh = scenarios.generate(99, 600, language="zh").to_pydict()
+    logits = final_logits(trained, pa.array(fresh["text"], pa.string()))[0]
+    unwanted = np.array(fresh["unwanted"])
+    in_order = logits[unwanted][:, None] > logits[~unwanted][None, :]
+    assert in_order.mean() > 0.8  # of pairs; a model that learnt nothing gets half of them right
 
 
 def test_unknown_label_is_refused_by_name(tmp_path: Path) -> None:
