@@ -30,11 +30,12 @@ SEED, MESSAGES = 20260501, 20_000
 # Noto Sans Mono CJK has Chinese characters of exactly two Latin widths (half an em each), so columns stay straight; but
 # bars and signs in it are as wide as a Chinese character, so those come from DejaVu, scaled to the same half em.
 SIZE_PX, LINE_PX, MARGIN_PX = 14, 20, 18
+FONTS = 'Signs, "Noto Sans Mono CJK SC", "Noto Color Emoji", monospace'
 PAGE = f"""<!doctype html><meta charset="utf-8"><style>{{stylesheet}}
 @font-face {{{{ font-family: Signs; src: local("DejaVu Sans Mono"); size-adjust: 83.05%;
   unicode-range: U+2190-21FF, U+2500-25FF, U+2600-27BF, U+B7, U+2013; }}}}
 body {{{{ margin: 0; background: {{background}}; color: {{foreground}}; }}}}
-pre {{{{ margin: 0; padding: {MARGIN_PX}px; font: {SIZE_PX}px/{LINE_PX}px Signs, "Noto Sans Mono CJK SC", "Noto Color Emoji", monospace; }}}}
+pre {{{{ margin: 0; padding: {MARGIN_PX}px; font: {SIZE_PX}px/{LINE_PX}px {FONTS}; }}}}
 </style><pre><code style="font-family: inherit">{{code}}</code></pre>"""
 
 

@@ -136,22 +136,13 @@ def campaigns(day: Day, console: Console) -> RenderableType:
     if not found:
         return Group(*parts, Text(_("No campaign was found."), style="dim"))
     for one in found:
-        said = _(
-            "{messages} messages, {stopped} of them stopped · {senders} senders → {receivers} "
-            "receivers · {first}–{last}"
-        )
-        facts = said.format(
-            messages=one.messages,
-            stopped=one.stopped,
-            senders=one.senders,
-            receivers=one.receivers,
-            first=f"{one.first:%H:%M}",
-            last=f"{one.last:%H:%M}",
-        )
+        said = _("{messages} messages, {stopped} of them stopped · {senders} senders → {receivers} receivers")
+        facts = said.format(messages=one.messages, stopped=one.stopped, senders=one.senders, receivers=one.receivers)
         peak = max(one.by_hour)
         spark = "".join(_BLOCKS[-(-count * 8 // peak)] for count in one.by_hour)
-        head = Text.assemble((f"{one.id:016x}"[:8], "cyan"), "  ", (spark, "red"), "  ", (facts, ""))
-        parts.append(head)
+        span = f"{one.first:%H:%M}–{one.last:%H:%M}"
+        parts.append(Text.assemble((f"{one.id:016x}"[:8], "cyan"), "  ", (spark, "red"), "  ", (span, "dim")))
+        parts.append(Padding(Text(facts), (0, 0, 0, 10)))
         text = marked(masked(one.example.text), one.example.spans, one.example.verdict, console)
         parts.append(Padding(text, (0, 0, 1, 10)))
     said = _(
