@@ -7,6 +7,7 @@ work without them say so here; results are the same as in an installation that d
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
@@ -23,6 +24,15 @@ class _Unused(MetaPathFinder):
         if fullname in _UNUSED:
             raise ModuleNotFoundError(f"{fullname} is not used by this command", name=fullname)
         return None
+
+
+def collect_seldom() -> None:
+    """Look for cyclic garbage a hundred times less often than Python does by itself.
+
+    Loading a thousand modules makes hundreds of thousands of objects that stay: looking through them again and again
+    takes a tenth of a start, and finds nothing. A run over files makes hardly any cycles.
+    """
+    gc.set_threshold(70_000, 10, 10)
 
 
 def leave_out_unused() -> None:

@@ -14,7 +14,7 @@ A second table gives the sound of a character: toneless pinyin with the mergers 
 spammers use (zh/z, ch/c, sh/s, -ng/-n), so that 薇信, 威信 and 微信 sound alike.
 
 Sources: Unicode NFKC and categories (`unicodedata`), OpenCC's character table, pypinyin's readings, Unicode
-confusables; the TSV files beside this module. The built tables are versioned data: `VERSION` is their hash.
+confusables; the TSV files beside this module. The built tables are versioned data: `version` is their hash.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 TABLE_SIZE: Final = 0x20000
+SHIPPED: Final = "alphabet.npz"
+UNICODE: Final = "14.0.0"  # of `unicodedata` when the shipped table was made
 
 DIGIT: Final = 1 << 20
 LATIN: Final = 1 << 21
@@ -124,7 +126,8 @@ def _enclosed(cp: int) -> str:
     return {0x24FF: "0", 0x1F10B: "0", 0x1F10C: "0", 0x24EA: "0"}.get(cp, "")
 
 
-def _build() -> npt.NDArray[np.uint32]:
+def build() -> npt.NDArray[np.uint32]:
+    """Make the alphabet from its sources. What is shipped was made with `UNICODE`; another version adds characters."""
     simplified = {a: b for a, b in _rows("traditional.tsv")}
     look_alike = {a: b for a, b in _rows("confusables.tsv")}
     components = {half for _, _, rare in _rows("splits.tsv") for half in rare}
@@ -189,10 +192,14 @@ SOUND_BASE: Final = 0xE800  # sounds live in the private use area, apart from ev
 
 @cache
 def table() -> npt.NDArray[np.uint32]:
-    """uint32[0x20000]: the alphabet (see the module's text). Read only."""
-    built = _build()
-    built.setflags(write=False)
-    return built
+    """uint32[0x20000]: the alphabet (see the module's text). Read only.
+
+    Shipped as a file, so that every Python reads alike whatever Unicode it knows, and no start waits for `build`.
+    """
+    with files(__package__).joinpath("data", SHIPPED).open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        shipped: npt.NDArray[np.uint32] = archive["table"]
+    shipped.setflags(write=False)
+    return shipped
 
 
 @cache
@@ -253,3 +260,9 @@ def version() -> str:
     for array in (table(), sounds(), numerals(), pinyin_trie(), *splits()):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:12]
+
+
+if __name__ == "__main__":  # python -m mingbai.engines.screening.alphabet FILE: write the shipped table
+    import sys
+
+    np.savez_compressed(sys.argv[1], table=build())

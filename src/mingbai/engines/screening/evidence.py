@@ -1,18 +1,16 @@
 """Evidence: the letters of a message that made its score, as spans of the original text.
 
-A gram's share of the logit is its lanes times the gradient of the logit by the lane sums, averaged over the way from a
+Letters are taken in rounds until the message without them is below the threshold, or too many are named. In each round
+a gram's share of the logit is its lanes times the gradient of the logit by the lane sums, averaged over the way from a
 message without grams to this one (integrated gradients, Sundararajan et al. 2017; exact here, the head being piecewise
 linear): where the head has saturated, the gradient at the message itself would say nothing. Each gram spreads its share
-evenly over the letters it covers; letters are then taken, heaviest first, until what they carry makes up the distance
-to the threshold. So the evidence is what the verdict hangs on, no more: taking it out takes the message below the
-threshold (`python -m benchmarks evidence` measures how often). No message has more than `MOST` of its letters named.
+over the letters it covers, and the heaviest letters go, with every gram that touches one. The head then scores what is
+left, so the rounds see the message come down. `python -m benchmarks evidence` measures how true the evidence is.
 """
 
 from __future__ import annotations
 
 from typing import Final
-
-import numpy as np
 
 from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
 from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
@@ -29,11 +27,12 @@ from mingbai.engines.screening.reading import (
     number_grams,
     sound_out,
 )
-from mingbai.engines.screening.scoring import F32, I32, Scratch
+from mingbai.engines.screening.scoring import F32, I32, Scratch, run_head
 
 MOST: Final = 0.28  # share of the letters that may be named; the promise is 0.30 of the characters
-STEPS: Final = 64  # resolution of "heaviest first"
-MARGIN: Final = 0.3  # logits to go below the threshold
+ROUND: Final = 0.05  # share of the letters that go in a round
+SLACK: Final = 0.35  # and of the way down, for the same reason
+MARGIN: Final = 0.3  # logits to go below the threshold: the cut leaves new neighbours behind
 ONE: Final = 1 << 20  # shares are fixed point: a logit of 1.0
 
 
@@ -46,37 +45,6 @@ def logit_at(x: F32, y: F32, score: Number) -> Number:
             rise = y[k] - y[k - 1]
             return x[k - 1] + (x[k] - x[k - 1]) * (score - y[k - 1]) / rise if rise > 0 else x[k]
     return x[last]
-
-
-@inline
-def share_of(
-    h: Number,
-    table: U64,
-    shift: Number,
-    g0: Number,
-    g1: Number,
-    g2: Number,
-    g3: Number,
-    g4: Number,
-    g5: Number,
-    g6: Number,
-    bias: Number,
-) -> Number:
-    """A gram's share of the logit: its lanes times the gradient g0..g6 (fixed point); 0 if the model has it not."""
-    e = table[h >> shift]
-    if (e >> uint64(56)) != ((h >> (shift - uint64(8))) & uint64(0xFF)):
-        return int64(0)
-    low = uint64(0xFF)
-    return (
-        int64(e & low) * g0
-        + int64((e >> uint64(8)) & low) * g1
-        + int64((e >> uint64(16)) & low) * g2
-        + int64((e >> uint64(24)) & low) * g3
-        + int64((e >> uint64(32)) & low) * g4
-        + int64((e >> uint64(40)) & low) * g5
-        + int64((e >> uint64(48)) & low) * g6
-        - bias
-    )
 
 
 @inline
@@ -105,10 +73,114 @@ def weigh(
 ) -> Number:
     """Append the spans of row r to `spans` (row, start, end in characters) from index `used`; returns the new `used`.
 
-    s holds the message as `scoring.score` left it.
+    s holds the message as `scoring.score` left it; its sums, inputs and logits are used up.
     """
     if n == 0:
         return used
+    g = own_grams(n, m, d, hanzi, latin, tables, s)
+    known = keep_matched(model.table, uint64(model.shift), g, s)
+    target = logit_at(model.calibration_logit, model.calibration_score, model.block_at if blocked else model.flag_at)
+    target -= float32(MARGIN) + float32(SLACK) * max(s.logits[0] - target, float32(0.0))
+    gone = s.gone
+    for j in range(uint64(n)):
+        gone[j] = 0
+    most = max(int64(MOST * n), 1)
+    step = max(int64(ROUND * n), 1)
+    named = int64(0)
+    while s.logits[0] >= target and named < most:
+        weigh_letters(model, n, known, s)
+        fresh = take(n, min(step, most - named), s)
+        if fresh == 0:
+            break
+        named += fresh
+        matched = drop_grams(known, s)
+        left = float32(n - named) / float32(n)
+        run_head(
+            model,
+            s.lanes,
+            matched,
+            int64(float32(g) * left),
+            n - named,
+            int64(float32(m) * left),
+            int64(float32(hanzi) * left),
+            int64(float32(latin) * left),
+            s,
+        )
+    j = 0
+    while j < n:
+        if gone[j] != 0:
+            e = j + 1
+            while e < n and gone[e] != 0:
+                e += 1
+            if used < spans.shape[0]:
+                spans[used, 0] = r
+                spans[used, 1] = s.pos[j]
+                spans[used, 2] = s.pos[e - 1] + uint32(1)
+            used += 1
+            j = e
+        else:
+            j += 1
+    return used
+
+
+@inline
+def own_grams(n: Number, m: Number, d: Number, hanzi: Number, latin: Number, tables: Tables, s: Scratch) -> Number:
+    """The message's grams once more, each with the letters it covers: s.grams, s.owner. Returns their number."""
+    buf = s.buf
+    if not is_chinese(hanzi, latin):
+        g = latin_grams(buf, n, s.marks, m, False, s.origin, s.grams, s.owner, True, s.mins)
+        return number_grams(buf, n, s.digits, d, s.grams, s.owner, True, g)
+    spelled = may_spell(buf, n)
+    ns = sound_out(buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
+    g = uint64(0)
+    pair = uint64(0)
+    run = uint64(0)
+    for j in range(uint64(n)):
+        c = uint64(buf[j])
+        c = uint64(48) if c - uint64(48) < uint64(10) else c
+        pair = ((pair << uint64(16)) | c) & uint64(0xFFFFFFFF)
+        run = (run + uint64(1)) * uint64(c == uint64(120))
+        end = uint32(j + uint64(1))
+        s.grams[g] = gram_of_letter(c, run)
+        s.owner[g] = (uint32(j) << uint32(16)) | end
+        s.grams[g + uint64(1)] = gram_of_pair(pair)
+        s.owner[g + uint64(1)] = (uint32(j - min(j, uint64(1))) << uint32(16)) | end
+        g += uint64(2)
+    y = uint64(0)
+    for j in range(uint64(ns)):
+        sound = s.snd[j] if spelled else tables.sounds[buf[j]]
+        y = ((y << uint64(16)) | uint64(sound)) & uint64(0xFFFFFFFFFFFF)
+        first = j - min(j, uint64(2))
+        start = uint32(s.origin[first]) if spelled else uint32(first)
+        end = uint32(j + uint64(1))
+        if spelled:
+            end = uint32(s.origin[j + uint64(1)]) if j + uint64(1) < uint64(ns) else uint32(n)
+        s.grams[g] = gram_of_sounds(y)
+        s.owner[g] = (start << uint32(16)) | end
+        g += uint64(1)
+    g = mark_grams(buf, n, s.marks, m, s.grams, s.owner, True, int64(g))
+    return number_grams(buf, n, s.digits, d, s.grams, s.owner, True, g)
+
+
+@inline
+def keep_matched(table: U64, shift: Number, g: Number, s: Scratch) -> Number:
+    """Reduce s.grams and s.owner to the grams that the model knows; s.grams then holds slots. Returns how many."""
+    known = int64(0)
+    for i in range(uint64(g)):
+        h = s.grams[i]
+        e = table[h >> shift]
+        s.grams[known] = e
+        s.owner[known] = s.owner[i]
+        known += int64((e >> uint64(56)) == ((h >> (shift - uint64(8))) & uint64(0xFF)))
+    for i in range(uint64(known)):
+        # The tag has done its work: its byte now says that the gram is still there.
+        s.grams[i] |= uint64(0xFF) << uint64(56)
+    return known
+
+
+@inline
+def weigh_letters(model: LanguageModel, n: Number, known: Number, s: Scratch) -> None:
+    """s.weights: each letter's part of the logit of what is left (fixed point), smoothed so that words stay whole."""
     w = model.hidden_weights
     v = model.output_weights
     x = s.inputs
@@ -128,113 +200,77 @@ def weigh(
         s4 += u * w[4, j]
         s5 += u * w[5, j]
         s6 += u * w[6, j]
-    scale = float32(1.0) / np.sqrt(float32(s.lanes[LANES] + 1)) * float32(ONE)
     k = model.lane_scale
-    g0, g1, g2, g3 = (
-        int64(s0 * k[0] * scale),
-        int64(s1 * k[1] * scale),
-        int64(s2 * k[2] * scale),
-        int64(s3 * k[3] * scale),
-    )
-    g4, g5, g6 = int64(s4 * k[4] * scale), int64(s5 * k[5] * scale), int64(s6 * k[6] * scale)
+    one = float32(ONE)
+    g0, g1, g2, g3 = int64(s0 * k[0] * one), int64(s1 * k[1] * one), int64(s2 * k[2] * one), int64(s3 * k[3] * one)
+    g4, g5, g6 = int64(s4 * k[4] * one), int64(s5 * k[5] * one), int64(s6 * k[6] * one)
     bias = (g0 + g1 + g2 + g3 + g4 + g5 + g6) * LANE_BIAS
-    table = model.table
-    shift = uint64(model.shift)
     weight = s.weights
     for j in range(uint64(n + 1)):
         weight[j] = int64(0)
-    buf = s.buf
-    if is_chinese(hanzi, latin):
-        spelled = may_spell(buf, n)
-        ns = sound_out(buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
-        pair = uint64(0)
-        run = uint64(0)
-        for j in range(uint64(n)):
-            c = uint64(buf[j])
-            c = uint64(48) if c - uint64(48) < uint64(10) else c
-            pair = ((pair << uint64(16)) | c) & uint64(0xFFFFFFFF)
-            run = (run + uint64(1)) * uint64(c == uint64(120))
-            weight[j] += share_of(gram_of_letter(c, run), table, shift, g0, g1, g2, g3, g4, g5, g6, bias)
-            share = share_of(gram_of_pair(pair), table, shift, g0, g1, g2, g3, g4, g5, g6, bias) >> 1
-            weight[j - uint64(j > uint64(0))] += share
+    low = uint64(0xFF)
+    for i in range(uint64(known)):
+        e = s.grams[i]
+        if e == uint64(0):
+            continue
+        share = (
+            int64(e & low) * g0
+            + int64((e >> uint64(8)) & low) * g1
+            + int64((e >> uint64(16)) & low) * g2
+            + int64((e >> uint64(24)) & low) * g3
+            + int64((e >> uint64(32)) & low) * g4
+            + int64((e >> uint64(40)) & low) * g5
+            + int64((e >> uint64(48)) & low) * g6
+            - bias
+        )
+        start = s.owner[i] >> uint32(16)
+        end = s.owner[i] & uint32(0xFFFF)
+        # Taking one letter takes the whole gram; half of its share each lies between that and an even split.
+        if end > start + uint32(1):
+            share >>= 1
+        for j in range(start, end):
             weight[j] += share
-        y = uint64(0)
-        for j in range(uint64(ns)):
-            sound = s.snd[j] if spelled else tables.sounds[buf[j]]
-            y = ((y << uint64(16)) | uint64(sound)) & uint64(0xFFFFFFFFFFFF)
-            share = share_of(gram_of_sounds(y), table, shift, g0, g1, g2, g3, g4, g5, g6, bias) // 3
-            for back in range(uint64(3)):
-                i = j - min(back, j)
-                weight[s.origin[i] if spelled else i] += share
-        g = mark_grams(buf, n, s.marks, m, s.grams, s.owner, True, 0)
-    else:
-        g = latin_grams(buf, n, s.marks, m, False, s.origin, s.grams, s.owner, True, s.mins)
-    g = number_grams(buf, n, s.digits, d, s.grams, s.owner, True, g)
-    for i in range(uint64(g)):
-        share = share_of(s.grams[i], table, shift, g0, g1, g2, g3, g4, g5, g6, bias)
-        if share != 0:
-            start = s.owner[i] >> uint32(16)
-            end = s.owner[i] & uint32(0xFFFF)
-            share //= max(int64(end) - int64(start), 1)
-            for j in range(start, end):
-                weight[j] += share
-    target = logit_at(model.calibration_logit, model.calibration_score, model.block_at if blocked else model.flag_at)
-    if model.doubt_low < model.doubt_high:
-        target = min(target, float32(model.doubt_low))
-    need = int64((s.logits[0] - target + float32(MARGIN)) * float32(ONE))
-    return take(r, n, need, s, spans, used)
-
-
-@inline
-def take(r: Number, n: Number, need: Number, s: Scratch, spans: I32, used: Number) -> Number:
-    """Take letters, heaviest first, until they carry `need` or are too many; append their runs to `spans`."""
-    weight = s.weights
-    # Smoothed over the neighbours, so that words stay whole.
-    heaviest = int64(0)
     before = int64(0)
     for j in range(uint64(n)):
         here = weight[j]
-        after = weight[j + uint64(1)] if j + uint64(1) < uint64(n) else int64(0)
-        smooth = (before + 2 * here + after) >> 2
+        after = weight[j + uint64(1)]
+        weight[j] = (before + 2 * here + after) >> 2
         before = here
-        weight[j] = smooth
-        heaviest = max(heaviest, smooth)
-    if heaviest <= 0:
-        return used
-    totals = s.totals
-    counts = s.counts
-    for q in range(STEPS):
-        totals[q] = int64(0)
-        counts[q] = int64(0)
-    down = int64(0)  # a power of two: dividing by anything else costs more than all the rest
-    while (heaviest >> down) >= STEPS:
-        down += 1
-    for j in range(uint64(n)):
-        if weight[j] > 0:
-            q = weight[j] >> down
-            totals[q] += weight[j]
-            counts[q] += 1
-    most = int64(MOST * n)
+
+
+@inline
+def take(n: Number, count: Number, s: Scratch) -> Number:
+    """Mark the `count` heaviest letters in s.gone, as far as they weigh anything. Returns how many."""
     taken = int64(0)
-    named = int64(0)
-    cut = int64(STEPS)
-    while cut > 0 and (named == 0 or (taken < need and named + counts[cut - 1] <= most)):
-        cut -= 1
-        taken += totals[cut]
-        named += counts[cut]
-    floor = max(cut << down, 1)
-    j = 0
-    while j < n:
-        if weight[j] >= floor:
-            e = j + 1
-            while e < n and weight[e] >= floor:
-                e += 1
-            if used < spans.shape[0]:
-                spans[used, 0] = r
-                spans[used, 1] = s.pos[j]
-                spans[used, 2] = s.pos[e - 1] + uint32(1)
-            used += 1
-            j = e
+    while taken < count:
+        best = int64(-1)
+        heaviest = int64(0)
+        for j in range(n):
+            if s.gone[j] == 0 and s.weights[j] > heaviest:
+                heaviest = s.weights[j]
+                best = int64(j)
+        if best < 0:
+            break
+        s.gone[best] = 1
+        taken += 1
+    return taken
+
+
+@inline
+def drop_grams(known: Number, s: Scratch) -> Number:
+    """Take the grams that touch a letter that is gone out of the sums; returns how many are left."""
+    left = int64(0)
+    for i in range(uint64(known)):
+        e = s.grams[i]
+        if e == uint64(0):
+            continue
+        hit = uint32(0)
+        for j in range(s.owner[i] >> uint32(16), s.owner[i] & uint32(0xFFFF)):
+            hit |= uint32(s.gone[j])
+        if hit != uint32(0):
+            for lane in range(LANES):
+                s.lanes[lane] -= int64((e >> uint64(8 * lane)) & uint64(0xFF)) - LANE_BIAS
+            s.grams[i] = uint64(0)
         else:
-            j += 1
-    return used
+            left += 1
+    return left

@@ -8,7 +8,7 @@ Theory of operation. A message is read in three steps, each a short loop over sc
 2. `repair` undoes what needs neighbours: split characters (讠正), numerals in long runs (一三八零零), letters for
    digits in numbers (l38OO) and digits for letters in words (c4sh). Only messages whose flags ask for it pay.
 3. `grams` hashes what the model looks at. Chinese: characters (1, 2), sounds (3), marks with their neighbours, number
-   shapes. Others: letters (3, 4, 5) across word boundaries, words (1, 2), number shapes. Digits count as one
+   shapes. Others: letters (3, 5) across word boundaries, words (1, 2), number shapes. Digits count as one
    symbol; a number is known by its shape (length, 1xx mobile, 400, 106 ...) and never by its digits.
 
 Sources: the design and its measurements follow the prototype "one pass over Arrow buffers"; hash constants are the
@@ -624,7 +624,9 @@ def latin_grams(
     owned: bool,
     mins: U32,
 ) -> Number:
-    """Letters 3, 4 and 5 across word boundaries; words 1 and 2. Fills the fingerprint's minima.
+    """Letters 3 and 5 across word boundaries; words 1 and 2. Fills the fingerprint's minima.
+
+    Measured and left out: letters 4 (cross-validated recall at 0.1 % is 0.809 without and 0.800 with).
 
     links: there may be a link, so leave what `find_links` finds (into linked) out of the fingerprint.
     """
@@ -638,16 +640,13 @@ def latin_grams(
         c = uint64(48) if c - uint64(48) < uint64(10) else c
         c = (c ^ (c >> uint64(8))) & uint64(0xFF)
         x = ((x << uint64(8)) | c) & uint64(0xFFFFFFFFFF)
-        h = (x | (uint64(7) << uint64(48))) * K4
         grams[g] = ((x & uint64(0xFFFFFF)) | (uint64(5) << uint64(48))) * K1
-        grams[g + uint64(1)] = ((x & uint64(0xFFFFFFFF)) | (uint64(6) << uint64(48))) * K2
-        grams[g + uint64(2)] = h
+        grams[g + uint64(1)] = (x | (uint64(7) << uint64(48))) * K4
         if owned:
             end = uint32(j + uint64(1))
             owner[g] = (uint32(j - min(j, uint64(2))) << uint32(16)) | end
-            owner[g + uint64(1)] = (uint32(j - min(j, uint64(3))) << uint32(16)) | end
-            owner[g + uint64(2)] = (uint32(j - min(j, uint64(4))) << uint32(16)) | end
-        g += uint64(3)
+            owner[g + uint64(1)] = (uint32(j - min(j, uint64(4))) << uint32(16)) | end
+        g += uint64(2)
         spoken = c != uint64(48) and not (links and linked[j] != 0)
         z = ((z << uint64(8)) | c) & uint64(0xFFFFFFFFFF) if spoken else z
         h = z * K4

@@ -206,7 +206,6 @@ def _latin_grams(r: Read) -> None:
         window = (window << 8 | (c ^ c >> 8) & 0xFF) & 0xFFFFFFFFFF
         r.grams += [
             ((window & 0xFFFFFF) | 5 << 48) * K1 & M64,
-            ((window & 0xFFFFFFFF) | 6 << 48) * K2 & M64,
             (window | 7 << 48) * K4 & M64,
         ]
     before = 0

@@ -16,6 +16,7 @@ from mingbai.engines.screening.reading import (
     MAX_GRAMS,
     MAX_LETTERS,
     MAX_MARKS,
+    U8,
     U16,
     U32,
     U64,
@@ -56,8 +57,7 @@ class Scratch(NamedTuple):
     features: F32
     hits: I32
     weights: I64  # of letters, fixed point
-    totals: I64
-    counts: I64
+    gone: U8  # letters taken as evidence
 
 
 def new_scratch() -> Scratch:
@@ -79,8 +79,7 @@ def new_scratch() -> Scratch:
         np.zeros(MAX_FOREST_FEATURES, np.float32),
         np.empty((STORED_HITS, 3), np.int32),
         np.empty(MAX_LETTERS + 8, np.int64),
-        np.empty(64, np.int64),
-        np.empty(64, np.int64),
+        np.empty(MAX_LETTERS + 8, np.uint8),
     )
 
 

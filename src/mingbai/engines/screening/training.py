@@ -59,7 +59,10 @@ class LanguageSettings:
 CHINESE = LanguageSettings(FitSettings(epochs=20, step=0.3, head_step=0.04, dropout=0.7), smoothing=0.05)
 # English gains nothing from a second look (cross-validated recall 0.8005 with, 0.8008 without).
 ENGLISH = LanguageSettings(
-    FitSettings(epochs=16, step=0.3, head_step=0.04, dropout=0.75), forest.ForestSettings(trees=0), copy_weight=1.0
+    FitSettings(epochs=16, step=0.3, head_step=0.04, dropout=0.75),
+    forest.ForestSettings(trees=0),
+    bits=17,
+    copy_weight=1.0,
 )
 
 
