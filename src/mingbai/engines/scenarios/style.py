@@ -12,7 +12,7 @@ from collections.abc import Callable
 _ZH_HALF = str.maketrans("，。！？：；（）、", ",.!?:;(),")
 _ZH_BARE = re.compile("[，。！？：；、,;!~]+")
 # Two marks in a row, left by a slot that came out empty: the last one stands.
-_ZH_DOUBLED = re.compile("[，、；：。](?=[，。；！：？、])")
+_ZH_DOUBLED = re.compile("[，、；：。](?=[，。；！：？、])|(?<=[？！])，")
 _ZH_STOPS = re.compile("[，。；]")
 _LINK = re.compile(r"(?:https?://|www\.)\S+|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[a-z]{2,}\b(?:/\S*)?")
 
