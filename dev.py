@@ -189,10 +189,14 @@ def warm_up() -> None:
     if not (ROOT / "src" / Path(*module.split("."))).with_suffix(".py").exists():
         return
     sources = [path.read_bytes() for path in sorted((ROOT / "src").rglob("*.py"))]
-    state = hashlib.sha256(b"".join(source for source in sources if b"numba" in source)).hexdigest()
+    compiled = [source for source in sources if b"numba" in source or b"screening.jit" in source]
+    state = hashlib.sha256(b"".join(compiled)).hexdigest()
     if WARM.exists() and WARM.read_text() == state:
         return
     say("compiling the kernels; once, until one of them changes")
+    # numba looks only at the file of the outermost function: what was inlined from a changed file would stay as it was.
+    for stale in (ROOT / "src").rglob("*.nb[ic]"):
+        stale.unlink()
     run([PYTHON, "-m", module])
     WARM.write_text(state)
 
