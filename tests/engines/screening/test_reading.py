@@ -79,20 +79,17 @@ def test_disguises_are_read_through(written: str, read_as: str) -> None:
     assert normalised(written)[0] == read_as
 
 
-@pytest.mark.parametrize("text", ["二零一四年", "我们三个人一起去", "b4 u go, gr8!", "第一二三页"])
-def test_honest_numerals_and_short_hands_stay_put_in_place(text: str) -> None:
-    letters, places = normalised(text)
-    assert len(letters) == len(places)
-    assert all(0 <= p < len(text) for p in places)
+@pytest.mark.parametrize("text", ["二零一四年", "我们三个人一起去", "第一二三页", "2nite", "20th", "win2000"])
+def test_honest_numerals_and_numbers_stay_as_they_are(text: str) -> None:
+    assert normalised(text)[0] == text
 
 
 @pytest.mark.parametrize("disguise", ["加薇信", "加威信", "加微信", "加wei信", "加weixin"])
 def test_homophones_and_pinyin_share_their_sounds(disguise: str) -> None:
     plain = set(reference.read("请加微信详谈").grams)
     other = set(reference.read(f"请{disguise}详谈").grams)
-    same_sounds = {g for g in plain & other}
     unrelated = set(reference.read("请加班改图详谈").grams)
-    assert len(same_sounds) > len(plain & unrelated)
+    assert len(plain & other) > len(plain & unrelated)
 
 
 def test_a_number_is_known_by_its_shape_and_never_by_its_digits() -> None:

@@ -12,21 +12,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
-from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
-from mingbai.engines.screening.reading import (
-    U64,
-    Tables,
+from mingbai.engines.screening.grams import (
     gram_of_letter,
     gram_of_pair,
     gram_of_sounds,
-    is_chinese,
     latin_grams,
     mark_grams,
     may_spell,
     number_grams,
     sound_out,
 )
+from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
+from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
+from mingbai.engines.screening.reading import U64, Tables, is_chinese
 from mingbai.engines.screening.scoring import F32, I32, Scratch, run_head
 
 MOST: Final = 0.28  # share of the letters that may be named; the promise is 0.30 of the characters

@@ -38,6 +38,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mingbai.engines.screening import alphabet, reading
+from mingbai.engines.screening.grams import gram_rows
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Category
 
@@ -220,20 +221,20 @@ def _language(arrays: dict[str, npt.NDArray[np.generic]], language: str, path: s
 
 
 def read(text: str) -> tuple[U64, I32]:
-    """Gram hashes of one text, and its counts (see `reading.gram_rows`)."""
+    """Gram hashes of one text, and its counts (see `grams.gram_rows`)."""
     _, grams, counts = read_column(pa.array([text], pa.string()))
     return grams, counts[0]
 
 
 def read_column(texts: pa.Array) -> tuple[I64, U64, I32]:
-    """`reading.gram_rows` over an Arrow string column without nulls: row pointers, gram hashes, counts per row."""
+    """`grams.gram_rows` over an Arrow string column without nulls: row pointers, gram hashes, counts per row."""
     texts = texts.cast(pa.string())
     if texts.offset:
         texts = pa.concat_arrays([texts])
     _, offsets, data = texts.buffers()
     content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
     ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    return reading.gram_rows(content, ends, reading.tables())
+    return gram_rows(content, ends, reading.tables())
 
 
 @cache

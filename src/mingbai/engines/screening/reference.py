@@ -1,4 +1,4 @@
-"""How a message is read, in plain Python: the definition that `reading` (compiled) must agree with, gram for gram.
+"""How a message is read, in plain Python: what `reading` and `grams` (compiled) must agree with, gram for gram.
 
 It shares the tables of `alphabet` and the hash constants, and no code. Slow (some thousand messages a second) and meant
 for tests and for readers; `Model.reference_score` does the same for what follows the grams.

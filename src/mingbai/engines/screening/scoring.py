@@ -10,25 +10,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
-from mingbai.engines.screening.model import HIDDEN, INPUTS, LANE_BIAS, LANES, NO_FEATURE, OUTPUTS, LanguageModel
-from mingbai.engines.screening.reading import (
+from mingbai.engines.screening.grams import (
     MAX_GRAMS,
-    MAX_LETTERS,
-    MAX_MARKS,
-    U8,
-    U16,
-    U32,
-    U64,
-    Tables,
     chinese_grams,
-    is_chinese,
     latin_grams,
     mark_grams,
     may_spell,
     number_grams,
     sound_out,
 )
+from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
+from mingbai.engines.screening.model import HIDDEN, INPUTS, LANE_BIAS, LANES, NO_FEATURE, OUTPUTS, LanguageModel
+from mingbai.engines.screening.reading import MAX_LETTERS, MAX_MARKS, U8, U16, U32, U64, Tables, is_chinese
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]

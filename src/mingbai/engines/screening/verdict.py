@@ -1,7 +1,7 @@
 """The last step of the screen, compiled: what was found about each row -> verdict, category and reasons.
 
 Order of authority, strongest first: an allow rule of the operator; any other rule (with the model, the stricter of both
-counts); the model; a look-alike URL; an oddly written URL or a burst. A verification code is not blocked by the model
+counts); the model; a look-alike URL; an oddly written URL or a burst. A recognised code is not blocked by the model
 alone. A new host is named as a reason and never decides.
 """
 
