@@ -88,3 +88,21 @@ def test_dev_py_says_what_it_can_do() -> None:
     wrong = subprocess.run([sys.executable, ROOT / "dev.py", "tset"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "tset" in wrong.stderr
+
+
+@pytest.mark.slow
+def test_a_link_of_the_docs_that_leads_nowhere_fails_the_check(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path / "mkdocs.yml")
+    (tmp_path / "docs").mkdir()
+    page = tmp_path / "docs" / "index.md"
+    ask = "import dev; print(*dev.build_docs()[1:])"
+    options = subprocess.run([sys.executable, "-c", ask], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    def build() -> int:
+        command = [sys.executable, "-m", "mkdocs", *options.stdout.split(), "--site-dir", str(tmp_path / "site")]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    page.write_text("# Title\n\n[here](#title)\n")
+    assert build() == 0
+    page.write_text("# Title\n\n[away](nowhere.md)\n")
+    assert build() != 0

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import ast
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+import mingbai
 from mingbai.ledger import LedgerOptions, Retention
-from mingbai.settings import SettingsError, describe_settings, load_settings
+from mingbai.settings import Settings, SettingsError, describe_settings, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -123,6 +125,138 @@ def test_a_command_is_words_in_the_environment_and_a_list_in_the_file(monkeypatc
         load_settings()
 
 
+def test_mailboxes_stand_between_commas_or_in_a_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    more = 'mail_from = "m@example.org"\nsmtp_url = "smtps://mail.example.org"\n'
+    Path("mingbai.toml").write_text(f'[anchors]\nmail_to = ["a@example.org", "b@example.org"]\n{more}')
+    assert load_settings().anchors.mail_to == ("a@example.org", "b@example.org")
+    monkeypatch.setenv("MINGBAI_ANCHORS__MAIL_TO", "c@example.org,d@example.org e@example.org")
+    assert load_settings().anchors.mail_to == ("c@example.org", "d@example.org", "e@example.org")
+
+
+@pytest.mark.parametrize(
+    "address", ["nobody", "a@b@c", "a b@example.org, <x>", "a@example.org\\r\\nBcc: b@example.org", "张@example.org"]
+)
+def test_what_is_no_mailbox_is_refused(address: str) -> None:
+    Path("mingbai.toml").write_text(f'[anchors]\nmail_to = ["{address}"]\n')
+    with pytest.raises(SettingsError, match=r"anchors\.mail_to.* e-mail addresses"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example.org/x?y=z",
+        "http://127.0.0.1:8080/",
+        "http://localhost/",
+        "http://[::1]:1/",
+        "https://[::1]",
+    ],
+)
+def test_web_hooks_are_encrypted_or_on_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("MINGBAI_ANCHORS__WEBHOOK_URL", url)
+    found = load_settings().anchors.webhook_url
+    assert found is not None
+    assert found.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/",
+        "ftp://example.org",
+        "https://",
+        "https://a:b@example.org/",
+        "https://example.org/ x",
+        "https://example.org:99999/",
+        "http://localhost.example.org/",
+        "x",
+    ],
+)
+def test_other_web_hooks_are_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("MINGBAI_ANCHORS__WEBHOOK_URL", url)
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert str(error.value).startswith("anchors.webhook_url: got a value that is not shown, expected an https://")
+
+
+def test_a_table_with_a_secret_in_it_is_not_repeated() -> None:
+    Path("mingbai.toml").write_text('[anchors]\nsmtp_password = ["s3cret"]\n')
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "s3cret" not in str(error.value)
+    Path("mingbai.toml").write_text('anchors = ["s3cret"]\n')
+    with pytest.raises(SettingsError) as error:
+        load_settings()
+    assert "s3cret" not in str(error.value)
+
+
 def test_every_setting_has_one_sentence() -> None:
     for row in describe_settings():
         assert row.sentence.endswith("."), row.name
+
+
+# -- no setting is dead --
+
+SOURCE = Path(mingbai.__file__).parent
+
+
+def settings_classes() -> dict[type[BaseModel], str]:
+    """The class of each section and its name in `Settings`; `Settings` itself under the empty name."""
+    sections = {field.annotation: name for name, field in Settings.model_fields.items()}
+    return {Settings: ""} | {
+        kind: name for kind, name in sections.items() if isinstance(kind, type) and issubclass(kind, BaseModel)
+    }
+
+
+def settings_read() -> set[tuple[str, str]]:
+    """(section, field) of every place in the source, outside settings.py, that reads a field of a settings object.
+
+    Such an object is: `<anything>.<section>`, what is assigned from one of these or from `load_settings`, and whatever
+    is annotated with its class. Names are followed within a file.
+    """
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        content = path.read_text(encoding="utf-8")
+        if path.name == "settings.py" or "mingbai.settings" not in content:
+            continue
+        tree = ast.parse(content)
+        for kind, section in settings_classes().items():
+            names = {section} if section else set()
+            for node in ast.walk(tree):
+                if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+                    holder = node.arg if isinstance(node, ast.arg) else last_name(node.target)
+                    if kind.__name__ in ast.unparse(node.annotation).split(" | "):
+                        names.add(holder)
+                elif isinstance(node, ast.Assign):
+                    value = node.value.func if isinstance(node.value, ast.Call) else node.value
+                    made = last_name(value) in ("load_settings", "Settings") if not section else False
+                    if made or (section and isinstance(value, ast.Attribute) and value.attr == section):
+                        names |= {last_name(target) for target in node.targets}
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Attribute)
+                    and isinstance(node.ctx, ast.Load)
+                    and last_name(node.value) in names
+                ):
+                    found.add((section, node.attr))
+    return found
+
+
+def last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def test_every_setting_is_read_somewhere() -> None:
+    read = settings_read()
+    for row in describe_settings():
+        section, _, name = row.name.rpartition(".")
+        assert (section, name) in read, f"nothing reads {row.name}"
+
+
+def test_a_setting_that_nothing_reads_would_be_noticed() -> None:
+    read = settings_read()
+    fields_of = {(section, name) for kind, section in settings_classes().items() for name in kind.model_fields}
+    # `file` is a field of one section only, however many other things in the source are called so.
+    assert {section for section, name in read & fields_of if name == "file"} == {"anchors"}
+    assert ("ledger", "nothing_reads_this") not in read
+    assert ("screening", "timeout_s") not in read

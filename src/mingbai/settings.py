@@ -9,16 +9,19 @@ where it came from and what is allowed. Settings are read-only once loaded.
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -51,9 +54,80 @@ def _words(given: object) -> object:
     return tuple(shlex.split(given)) if isinstance(given, str) else given
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a setting may hold, in words, where its type does not say it."""
+
+    words: str
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _items(given: object) -> object:
+    return tuple(given.replace(",", " ").split()) if isinstance(given, str) else given
+
+
+def _addresses(given: tuple[str, ...]) -> tuple[str, ...]:
+    for address in given:
+        _address(address)
+    return given
+
+
+def _address(given: str | None) -> str | None:
+    # Narrower than RFC 5321: no quoted local part, no character that means something in a header or an SMTP command.
+    if given is not None and not re.fullmatch(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+", given, re.ASCII):
+        raise ValueError
+    return given
+
+
+def _smtp_url(given: str | None) -> str | None:
+    if given is not None:
+        url = urlsplit(given)
+        is_bare = not (url.username or url.password or url.path.strip("/") or url.query or url.fragment)
+        if url.scheme not in ("smtp", "smtps") or not url.hostname or url.port == 0 or not is_bare:
+            raise ValueError
+    return given
+
+
+def _webhook_url(given: SecretStr | None) -> SecretStr | None:
+    if given is not None:
+        url = urlsplit(given.get_secret_value())
+        is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+        is_plain = re.fullmatch(r"[!-~]+", given.get_secret_value()) and not (url.username or url.password)
+        if not is_safe or not url.hostname or url.port == 0 or not is_plain or url.fragment:
+            raise ValueError
+    return given
+
+
 Location = Annotated[Path, AfterValidator(_absolute)]
 # In the environment as a shell would read it, in the file as a list; it is run without a shell.
-Command = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Command = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words), Allowed("a command with its arguments")]
+# In the environment between commas or spaces, in the file as a list.
+Addresses = Annotated[
+    tuple[str, ...],
+    NoDecode,
+    BeforeValidator(_items),
+    AfterValidator(_addresses),
+    Allowed("e-mail addresses: between commas, or as a list"),
+]
+Address = Annotated[str | None, AfterValidator(_address), Allowed("an e-mail address, or left out")]
+SmtpUrl = Annotated[
+    str | None, AfterValidator(_smtp_url), Allowed("smtp://host:port or smtps://host:port without user, or left out")
+]
+WebhookUrl = Annotated[
+    SecretStr | None,
+    AfterValidator(_webhook_url),
+    Allowed("an https:// address (http:// to this machine only) without user, or left out"),
+]
+Secret = Annotated[SecretStr | None, Allowed("a text, or left out")]
 Days = Annotated[int, Ge(0), Le(3650)]
 
 
@@ -113,6 +187,35 @@ class LedgerSettings(BaseModel):
     )
 
 
+class AnchorSettings(BaseModel):
+    """Where signed heads of the ledger go, so that they lie outside the hands of its keeper."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # An hour: the stretch that nobody outside can vouch for; a mail an hour is what a mailbox still bears.
+    interval_s: Annotated[int, Ge(0), Le(604_800)] = Field(
+        default=3600,
+        description="Seconds between two exports by `screen --ledger`; 0 exports at the end of every run.",
+    )
+    file: Location | None = Field(default=None, description="File, on another disk or a share, that anchors go to.")
+    mail_to: Addresses = Field(default=(), description="Mailboxes that anchors go to, each in a mail of its own.")
+    mail_from: Address = Field(default=None, description="Sender of these mails.")
+    smtp_url: SmtpUrl = Field(
+        default=None,
+        description="Mail server; smtps is TLS from the first byte, smtp asks for STARTTLS (not on this machine).",
+    )
+    smtp_user: Annotated[str | None, Allowed("a text, or left out")] = Field(
+        default=None, description="User name at the mail server; left out, no login."
+    )
+    smtp_password: Secret = Field(default=None, description="Password at the mail server; never shown, never logged.")
+    webhook_url: WebhookUrl = Field(
+        default=None, description="Address that anchors are posted to; of it only the host is ever shown."
+    )
+    timeout_s: Annotated[int, Ge(1), Le(300)] = Field(
+        default=20, description="Seconds after which a mail server or web-hook that stalls is given up until later."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Make one with `load_settings`."""
 
@@ -127,6 +230,7 @@ class Settings(BaseSettings):
     )
     screening: ScreeningSettings = ScreeningSettings()
     ledger: LedgerSettings = LedgerSettings()
+    anchors: AnchorSettings = AnchorSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -146,7 +250,10 @@ def load_settings(*, data: Path | None = None) -> Settings:
     Raises SettingsError that lists every wrong setting.
     """
     try:
-        return Settings() if data is None else Settings(data=data)
+        settings = Settings() if data is None else Settings(data=data)
+        problems = _missing_partners(settings.anchors)
+        if not problems:
+            return settings
     except ValidationError as error:
         problems = tuple(
             _problem(tuple(str(part) for part in detail["loc"]), detail["type"], detail["input"])
@@ -155,6 +262,22 @@ def load_settings(*, data: Path | None = None) -> Settings:
     except UnreadableVariable as error:
         problems = (f"environment: {error}",)
     raise SettingsError(problems=problems, detail="\n".join(problems)) from None
+
+
+def _missing_partners(anchors: AnchorSettings) -> tuple[str, ...]:
+    """Settings that are of no use without another one."""
+    needs = (
+        ("mail_to", ("mail_from", "smtp_url")),
+        ("smtp_user", ("smtp_password",)),
+        ("smtp_password", ("smtp_user",)),
+    )
+    problems = []
+    for name, partners in needs:
+        for partner in partners:
+            if getattr(anchors, name) and not getattr(anchors, partner):
+                problem = f"anchors.{name}: needs anchors.{partner} too"
+                problems.append(problem)
+    return tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +311,13 @@ def _variable(path: tuple[str, ...]) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
+    allowed = next((rule.words for rule in field.metadata if isinstance(rule, Allowed)), None)
+    if allowed is not None:
+        return allowed
     low = next((rule.ge for rule in field.metadata if isinstance(rule, Ge)), None)
     high = next((rule.le for rule in field.metadata if isinstance(rule, Le)), None)
     if field.annotation is int:
         return f"a whole number from {low} to {high}"
-    if field.annotation == tuple[str, ...]:
-        return "a command with its arguments"
     return "a path" if field.is_required() or field.default is not None else "a path, or left out"
 
 
@@ -225,4 +349,11 @@ def _problem(path: tuple[str, ...], kind: str, value: object) -> str:
         siblings = ", ".join(".".join(other) for other in known if other[:-1] == path[:-1])
         return f"{name}: there is no such setting; there are {siblings or 'those of docs/settings.md'} (from {source})"
     expected = _allowed(known[path]) if path in known else "a table of settings"
-    return f"{name}: got {value!r}, expected {expected} (from {source})"
+    got = "a value that is not shown" if _may_hold_secret(path, known) else repr(value)
+    return f"{name}: got {got}, expected {expected} (from {source})"
+
+
+def _may_hold_secret(path: tuple[str, ...], known: dict[tuple[str, ...], FieldInfo]) -> bool:
+    """Whether a message must not repeat the value: a secret, a table with one, an address that may have one in it."""
+    within = [field for name, field in known.items() if name[: len(path)] == path]
+    return any("SecretStr" in str(field.annotation) for field in within) or path[-1].endswith("_url")

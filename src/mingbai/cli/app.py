@@ -26,6 +26,7 @@ from cyclopts.exceptions import (
 
 from mingbai import __version__
 from mingbai.cli.console import stderr
+from mingbai.cli.details import message_of
 from mingbai.cli.words import _
 from mingbai.kernel.errors import MingbaiError
 
@@ -91,14 +92,6 @@ def run(arguments: Sequence[str]) -> int:
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def message_of(error: MingbaiError) -> str:
-    """The error's own message, made from its fields in the reader's language."""
-    try:
-        return _(type(error).template).format(**error.data)
-    except (KeyError, IndexError):  # a translation that names a field which is not there
-        return str(error)
 
 
 def argument_error(error: CycloptsError) -> str:

@@ -16,7 +16,7 @@ from rich.text import Text
 from mingbai.cli.demo_day import HOURS, Day, Shown
 from mingbai.cli.demo_ledger import Proof
 from mingbai.cli.explain import explanation
-from mingbai.cli.labels import STYLES, category_word, reason_words, verdict_text
+from mingbai.cli.labels import STYLES, category_word, finding_line, reason_words, verdict_text
 from mingbai.cli.marks import marked
 from mingbai.cli.masking import masked
 from mingbai.cli.summary import headline, percent, table, verdict_table
@@ -234,7 +234,7 @@ def proof(found: Proof, console: Console) -> RenderableType:
     changed = said.format(path=found.path, offset=f"{found.offset:,}", before=found.before, after=found.after)
     parts.append(Padding(Text(changed), (1, 0, 0, 0)))
     for finding in found.findings[:2]:
-        parts.append(Padding(Text(f"✕ {finding}", style="red"), (0, 0, 0, 2)))
+        parts.append(Padding(Text(f"✕ {finding_line(finding)}", style="red"), (0, 0, 0, 2)))
     if not found.findings:
         parts.append(Text(_("nothing: that is a fault"), style="bold red"))
     return Group(*parts)

@@ -1,11 +1,17 @@
-"""Verdicts, categories and reasons as people read them: a verdict is an icon, a word and a colour."""
+"""Verdicts, categories, reasons and findings as people read them: a verdict is an icon, a word and a colour."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.text import Text
 
+from mingbai.cli.details import translated
 from mingbai.cli.words import _
 from mingbai.kernel.verdicts import Category, Reason, Verdict
+
+if TYPE_CHECKING:
+    from mingbai.ledger import Fault, Finding
 
 ICONS = {Verdict.ALLOW: "✓", Verdict.FLAG: "⚑", Verdict.HOLD: "?", Verdict.BLOCK: "✕"}
 STYLES = {Verdict.ALLOW: "green", Verdict.FLAG: "yellow", Verdict.HOLD: "magenta", Verdict.BLOCK: "bold red"}
@@ -58,3 +64,29 @@ def reason_words(reason: Reason) -> str:
         Reason.UNSCREENED: _("it could not be screened, and so it passed"),
         Reason.TRUNCATED: _("it is over-long: only its first part was read"),
     }[reason]
+
+
+def finding_line(finding: Finding) -> str:
+    """A finding in one line: what kind of fault, where, what."""
+    place = [finding.path]
+    if finding.offset is not None:
+        place.append(_("byte {offset}").format(offset=finding.offset))
+    if finding.commit is not None:
+        place.append(_("commit {commit}").format(commit=finding.commit))
+    if finding.first_seq is not None:
+        first, last = finding.first_seq, finding.last_seq
+        rows = _("row {first}") if last == first else _("rows {first}") if last is None else _("rows {first}-{last}")
+        place.append(rows.format(first=first, last=last))
+    return f"{finding.stream}: {fault_word(finding.fault)}: {', '.join(place)}: {translated(finding.what)}"
+
+
+def fault_word(fault: Fault) -> str:
+    return {
+        "changed": _("changed"),
+        "missing": _("missing"),
+        "added": _("added"),
+        "out_of_order": _("out_of_order"),
+        "torn": _("torn"),
+        "anchor": _("anchor"),
+        "signature": _("signature"),
+    }[fault.value]

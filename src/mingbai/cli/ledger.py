@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Group, Parameter
 from rich.text import Text
 
-from mingbai.cli.console import say_plain, stdout
+from mingbai.cli.arguments import FileUnusable
+from mingbai.cli.console import say_plain, show_alarms, stdout
+from mingbai.cli.details import message_of, translated
+from mingbai.cli.labels import finding_line
 from mingbai.cli.words import _
 from mingbai.kernel.clock import parse_utc, utc_now
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from mingbai.connectors.anchor_export import Delivery
     from mingbai.ledger import StreamReport, VerifyReport
 
 Data = Annotated[Path | None, Parameter(help=_("Data directory; left out, MINGBAI_DATA, or ~/.mingbai."))]
@@ -34,18 +38,20 @@ for _app in (app, keys_app):
     _app["--help"].help = _("Show this and exit.")
 
 
-class FileUnusable(MingbaiError):
-    """A file that a command was to read or write, and the system did not let it."""
-
-    code = "file_unusable"
-    template = "{path}: {detail}"
-
-
 class NoLedger(MingbaiError):
     """There is nothing in the data directory yet."""
 
     code = "no_ledger"
     template = "{path}: there is no ledger yet; `mingbai screen FILE --ledger` begins one"
+
+
+class NoAnchorTarget(MingbaiError):
+    """Anchors were to go out, and no setting says where."""
+
+    code = "no_anchor_target"
+    template = (
+        "no target of anchors is set: set anchors.file, anchors.mail_to or anchors.webhook_url (docs/settings.md)"
+    )
 
 
 def streams_of(settings: Settings, stream: str | None) -> list[str]:
@@ -103,9 +109,9 @@ def show_report(report: VerifyReport, *, has_anchor: bool) -> None:
         for day in stream.expired:
             console.print(Text("  " + _("deleted as its time was over: {what}").format(what=day), style="dim"))
         for note in stream.notes:
-            console.print(Text(f"  {note}", style="dim"))
+            console.print(Text(f"  {translated(note)}", style="dim"))
         for finding in stream.findings:
-            console.print(Text(f"  ✕ {finding}", style="red"), soft_wrap=True)
+            console.print(Text(f"  ✕ {finding_line(finding)}", style="red"), soft_wrap=True)
         console.print(Text("  " + vouched_line(stream, has_anchor=has_anchor)))
     if has_anchor:
         for signer in report.signed_by:
@@ -178,6 +184,40 @@ def export_anchor(
         say_plain(_("{count} anchors written to {path}").format(count=len(heads), path=output))
     say_plain(_("signed by {key}: note it apart from the ledger").format(key=fingerprint(heads[0].public_key)))
     return 0
+
+
+@app.command(
+    help=_(
+        "Sign the chain, and send the anchor to every target that is set (anchors.*): file, mail, web-hook. "
+        "Exit code: 0 all took it, 1 one did not (it waits and goes again), 2 nothing done."
+    )
+)
+def anchor(*, stream: Stream = None, data: Data = None) -> int:
+    from mingbai.connectors.anchor_export import sign_and_export
+    from mingbai.connectors.anchor_targets import targets_of
+
+    settings = load_settings(data=data)
+    names = streams_of(settings, stream)
+    if not targets_of(settings.anchors):
+        raise NoAnchorTarget()
+    show_alarms()
+    exported = sign_and_export(settings, names, clock=utc_now)
+    for name, error in exported.unsigned.items():
+        stdout().print(Text(f"✕ {name}: {message_of(error)}", style="red"), soft_wrap=True)
+    for delivery in exported.deliveries:
+        stdout().print(delivery_line(delivery), soft_wrap=True)
+    return 0 if exported.ok else 1
+
+
+def delivery_line(delivery: Delivery) -> Text:
+    """What became of one target."""
+    if delivery.error is None:
+        said = _("{target}: anchors taken: {count}").format(
+            target=translated(delivery.target), count=len(delivery.taken)
+        )
+        return Text(f"✓ {said}", style="green")
+    said = _("anchors that wait for the next export: {count}").format(count=delivery.waiting)
+    return Text(f"✕ {message_of(delivery.error)}; {said}", style="red")
 
 
 @app.command(help=_("Delete the numbers and texts whose time is over, by destroying their day's key."))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.text import Text
 
+from mingbai.cli.arguments import FileUnusable, refuse_unwritable
 from mingbai.cli.console import say_plain, show_alarms, stderr, stdout
 from mingbai.cli.words import _
 from mingbai.kernel.errors import BadValue, MingbaiError
@@ -19,7 +20,7 @@ from mingbai.settings import load_settings
 if TYPE_CHECKING:
     from mingbai.connectors.tables import Reject
     from mingbai.engines.screening.evaluation import EvaluationReport
-    from mingbai.engines.screening.training import TrainingReport
+    from mingbai.engines.screening.training import TrainingReport, TrainingSettings
 
 
 class ExtraMissing(MingbaiError):
@@ -61,6 +62,15 @@ def train(
     *files: Files,
     out: Annotated[Path, Parameter(help=_("Model file to write (.npz)."))],
     seed: Annotated[int, Parameter(help=_("The same files and seed give the same model."))] = 1,
+    epochs: Annotated[
+        int | None, Parameter(help=_("How often every message is learnt from; left out, as for the shipped model."))
+    ] = None,
+    scenario_rows: Annotated[
+        int | None,
+        Parameter(
+            help=_("Generated messages a language that are learnt from too; left out, as for the shipped model.")
+        ),
+    ] = None,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
 ) -> int:
@@ -68,14 +78,23 @@ def train(
     need("mingbai train", "train", ("lightgbm",))
     if not files:
         raise BadValue(field="FILES", value=None, expected="at least one labelled file")
+    if epochs is not None and epochs < 1:
+        raise BadValue(field="--epochs", value=epochs, expected="1 or more")
+    if scenario_rows is not None and scenario_rows < 0:
+        raise BadValue(field="--scenario-rows", value=scenario_rows, expected="0 or more")
+    refuse_unwritable(out)
     show_alarms()
     from mingbai.connectors.labelled import read_labelled
     from mingbai.engines.screening import training
 
+    settings = _quicker(training.TrainingSettings(), epochs, scenario_rows)
     rejected = _Count()
     labelled = read_labelled(files, on_reject=rejected, text_column=text_column, label_column=label_column)
     with stderr().status(_("Training; this takes minutes…")):
-        report = training.train(labelled, out, seed)
+        try:
+            report = training.train(labelled, out, seed, settings)
+        except OSError as error:  # the disk is full, or the folder went away
+            raise FileUnusable(path=str(out), detail=error.strerror or str(error)) from error
     rejected.say()
     console = stdout()
     said = _("Model {version} is written to {path}.").format(version=report.version, path=out)
@@ -84,9 +103,22 @@ def train(
     return 1 if rejected.rows else 0
 
 
+def _quicker(settings: TrainingSettings, epochs: int | None, scenario_rows: int | None) -> TrainingSettings:
+    """The shipped model's settings, but for what was asked for."""
+    if scenario_rows is not None:
+        settings = dataclasses.replace(settings, scenario_rows=scenario_rows)
+    if epochs is not None:
+        chinese, english = (
+            dataclasses.replace(language, fit=dataclasses.replace(language.fit, epochs=epochs))
+            for language in (settings.chinese, settings.english)
+        )
+        settings = dataclasses.replace(settings, chinese=chinese, english=english)
+    return settings
+
+
 def show_training(report: TrainingReport) -> None:
     """Cross-validated figures of both languages."""
-    from mingbai.cli.summary import table
+    from mingbai.cli.summary import fitted, table
 
     result = table(
         (_("Language"), "left"),
@@ -107,7 +139,7 @@ def show_training(report: TrainingReport) -> None:
             f"{language.flag_at:.3f}",
             f"{language.block_at:.3f}",
         )
-    stdout().print(result)
+    stdout().print(fitted(result, stdout()))
     note = _(
         "Cross-validated: each message judged by a model that has not seen it or its "
         "near-duplicates. Recall: the share of unwanted messages caught where so many legitimate "
@@ -135,6 +167,7 @@ def evaluate(
         raise BadValue(field="--rate", value=rate, expected="0 to 1")
     if picture is not None:
         need("mingbai evaluate --picture", "train", ("matplotlib",))
+        refuse_unwritable(picture)
     show_alarms()
     settings = load_settings()
     from mingbai.connectors.labelled import read_labelled
@@ -157,7 +190,7 @@ def evaluate(
 def show_evaluation(report: EvaluationReport) -> None:
     """Figures: recall by language and source, categories, what disguise costs."""
     from mingbai.cli.labels import category_word
-    from mingbai.cli.summary import table
+    from mingbai.cli.summary import fitted, table
     from mingbai.kernel.verdicts import Category
 
     console = stdout()
@@ -181,7 +214,11 @@ def show_evaluation(report: EvaluationReport) -> None:
                 *(_share(value) for value in (one.at_0_1_percent, one.at_0_5_percent, one.at_block)),
                 "–" if one.blocked_legitimate is None else f"{100 * one.blocked_legitimate:.2f} %",
             )
-    console.print(recalls)
+    if recalls.row_count:
+        console.print(fitted(recalls, console))
+    else:
+        said = _("No recall: it takes legitimate and unwanted messages of one language to measure it.")
+        console.print(Text(said, style="yellow"))
     if report.categories:
         figures = table(
             (_("Category"), "left"),
@@ -199,7 +236,7 @@ def show_evaluation(report: EvaluationReport) -> None:
                 f"{found.recall:.3f}",
                 f"{found.f1:.3f}",
             )
-        console.print(figures)
+        console.print(fitted(figures, console))
         console.print(Text(_("Macro-F1: {value}").format(value=_share(report.macro_f1)), style="bold"))
     for name, language in report.languages.items():
         if not language.disguises:
@@ -207,9 +244,10 @@ def show_evaluation(report: EvaluationReport) -> None:
         losses = table(
             (words[name], "left"), (_("Messages"), "right"), (_("Clean"), "right"), (_("Disguised"), "right")
         )
-        for kind, disguise in (*language.disguises.items(), *language.odd_styles.items()):
+        honest = {_("legitimate, {kind}").format(kind=kind): odd for kind, odd in language.odd_styles.items()}
+        for kind, disguise in (*language.disguises.items(), *honest.items()):
             losses.add_row(kind, f"{disguise.rows:,}", f"{disguise.clean:.4f}", f"{disguise.disguised:.4f}")
-        console.print(losses)
+        console.print(fitted(losses, console))
     note = _(
         "Recall: the share of unwanted messages caught where so many legitimate ones are blocked; as set: at the "
         "model's own threshold. Disguised: the share stopped of the same messages, written to get past a filter or in "

@@ -59,7 +59,7 @@ def init(
         bool, Parameter(negative=(), help=_("A copy of the rulebook that Mingbai ships, instead of a short one."))
     ] = False,
 ) -> int:
-    from mingbai.cli.ledger import FileUnusable
+    from mingbai.cli.arguments import FileUnusable
 
     template = files("mingbai.cli") / "templates" / f"rules.{language()}.toml"
     content = (files("mingbai.engines.screening") / "data" / "rulebook.toml" if shipped else template).read_bytes()

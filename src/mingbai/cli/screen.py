@@ -15,16 +15,18 @@ from cyclopts import Parameter
 
 from mingbai.cli.arguments import refuse_options
 from mingbai.cli.console import progress_bar, say_plain, show_alarms, stderr
+from mingbai.cli.details import message_of, translated
 from mingbai.cli.fast_start import leave_out_unused
 from mingbai.cli.words import _
 from mingbai.kernel.clock import utc_now
-from mingbai.kernel.errors import BadValue
-from mingbai.settings import load_settings
+from mingbai.kernel.errors import BadValue, MingbaiError
+from mingbai.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from mingbai.connectors.batch.record import Recorder
     from mingbai.connectors.batch.tally import Tally
     from mingbai.connectors.tables import Reject
+    from mingbai.ledger import Head, Ledger
 
 _SHOWN_REJECTS = 5  # without a rejects file, so many are named on standard error
 
@@ -127,7 +129,7 @@ def screen(
             )
         finally:
             if recorder is not None:
-                _finish_record(recorder)
+                _finish_record(recorder, opened, settings)
     _report(tally, reader.rejected, rejects, output, time.monotonic() - started)
     return 1 if reader.rejected else 0
 
@@ -140,29 +142,46 @@ class _NamedRejects:
 
     def __call__(self, reject: Reject) -> None:
         if self._shown < _SHOWN_REJECTS:
-            said = _("{file}, line {line}: rejected: {detail}").format(
-                file=reject.file, line=reject.line, detail=reject.detail
-            )
-            say_plain(said, style="yellow")
+            line = _("{file}, line {line}: rejected: {detail}")
+            say_plain(line.format(file=reject.file, line=reject.line, detail=translated(reject.detail)), style="yellow")
         elif self._shown == _SHOWN_REJECTS:
             say_plain(_("more rows are rejected; --rejects FILE keeps them all"), style="yellow")
         self._shown += 1
 
 
-def _finish_record(recorder: Recorder) -> None:
-    """Sign what was recorded, also after a failure, and say up to where it is durable."""
+def _finish_record(recorder: Recorder, ledger: Ledger, settings: Settings) -> None:
+    """Sign what was recorded, also after a failure, say up to where it is durable, and export the anchor if due."""
     from mingbai.ledger import LedgerError
 
     if recorder.receipt is None:
         return
+    head = None
     try:
-        recorder.finish()
+        head = recorder.finish()
     except LedgerError as error:  # the run may end because of this very error; proof is late, not lost
         say_plain(_("the last head could not be signed: {error}").format(error=error), style="yellow")
     said = _("recorded: {rows} decisions, durable up to entry {seq} of stream {stream}").format(
         rows=f"{recorder.rows:,}", seq=f"{recorder.receipt.last_seq:,}", stream=recorder.receipt.stream
     )
     say_plain(said)
+    if head is not None:
+        _export_anchor(head, ledger, settings)
+
+
+def _export_anchor(head: Head, ledger: Ledger, settings: Settings) -> None:
+    """Send the anchor to the targets that are set, if it is time. A failure is a warning: proof is late, not lost."""
+    from mingbai.connectors.anchor_export import export_heads, is_export_due, note_in_ledger
+
+    try:
+        if not is_export_due(settings, now=utc_now()):
+            return
+        deliveries = export_heads(settings, [head], now=utc_now())
+        for delivery in deliveries:
+            if delivery.error is not None:
+                say_plain(_("warning: {error}").format(error=message_of(delivery.error)), style="yellow")
+        note_in_ledger(ledger, deliveries, now=utc_now())
+    except MingbaiError as error:
+        say_plain(_("warning: {error}").format(error=message_of(error)), style="yellow")
 
 
 def _report(tally: Tally, rejected: int, rejects: Path | None, output: str | None, seconds: float) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +33,35 @@ def table(*columns: tuple[str, str], title: str = "") -> Table:
         else:
             result.add_column(heading, overflow="fold")
     return result
+
+
+_LEAST_NAME = 14  # cells that a first column keeps for its names, before they fold
+_BETWEEN = 3  # padding, divider, padding
+_EDGES = 2
+_FOLDED_HEADING = 8  # cells into which a heading without spaces (Chinese) folds
+
+
+def fitted(result: Table, console: Console) -> Table:
+    """The table, made to fit the terminal without losing anything: headings wrap first, then the first column's names.
+
+    Rich left alone cuts the first column down to nothing, because figures do not wrap. Call it when all rows are in.
+    """
+    if console.measure(result).maximum < console.width:
+        return result
+    taken = 0
+    for column in result.columns[1:]:
+        words = [cell_len(word) for word in str(column.header).split()]
+        heading = max(min(width, _FOLDED_HEADING) if not str(column.header).isascii() else width for width in words)
+        column.width = max([heading, *(_cells(cell) for cell in column.cells)])
+        column.no_wrap, column.overflow = False, "fold"
+        taken += column.width + _BETWEEN
+    names = max(_cells(cell) for cell in [result.columns[0].header, *result.columns[0].cells])
+    result.columns[0].width = min(names, max(_LEAST_NAME, console.width - taken - _EDGES))
+    return result
+
+
+def _cells(cell: object) -> int:
+    return cell_len(cell.plain if isinstance(cell, Text) else str(cell))
 
 
 def percent(part: int, whole: int) -> str:

@@ -2,7 +2,8 @@
 
 `_("...")` gives the translation of a constant string; values go in with `.format` afterwards, never before. What has no
 translation shows in English; a test lists it. Languages are chosen once, when the program starts: `--lang`, else the
-first of LC_ALL, LC_MESSAGES and LANG that is set (POSIX, locale categories).
+first of LC_ALL, LC_MESSAGES and LANG that is set (POSIX, locale categories). What other rooms say is translated in
+`details`.
 """
 
 from __future__ import annotations

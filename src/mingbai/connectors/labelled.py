@@ -9,7 +9,15 @@ import pyarrow as pa
 
 from mingbai.connectors.tables import OnReject, read_messages
 from mingbai.connectors.tables.errors import missing_column
-from mingbai.engines.screening.examples import LabelledFile
+from mingbai.engines.screening.examples import LABELS, LabelledFile, meaning
+from mingbai.kernel.errors import BadValue
+
+
+class UnknownLabel(BadValue):
+    """A row's label is none of those that have a meaning. row: 1 for the first message of the file."""
+
+    code = "unknown_label"
+    template = "{file}, row {row}, column {field}: got {value!r}, expected {expected}"
 
 
 def read_labelled(
@@ -17,7 +25,8 @@ def read_labelled(
 ) -> list[LabelledFile]:
     """Each file whole in memory; a source is named by its file, without extensions.
 
-    Raises what `read_messages` raises; MissingColumn for a file without labels.
+    Raises what `read_messages` raises; MissingColumn for a file without labels, UnknownLabel, and BadValue for a file
+    without a message.
     """
     found = []
     for path in paths:
@@ -30,6 +39,20 @@ def read_labelled(
         for item in reader:
             assert item.kept is not None
             texts += item.batch.column("text").to_pylist()
-            labels += [label or "" for label in item.kept.column(label_column).cast(pa.string()).to_pylist()]
+            given = [label or "" for label in item.kept.column(label_column).cast(pa.string()).to_pylist()]
+            for row, label in zip(item.rows.tolist(), given, strict=True):
+                _check(label, path, row + 1, label_column)
+            labels += given
+        if not texts:
+            value = f"{reader.rejected} rows, none of which can be read" if reader.rejected else "no rows"
+            raise BadValue(field=path, value=value, expected="at least one message with its label")
         found.append(LabelledFile(PurePath(path).name.split(".")[0], texts, labels))
     return found
+
+
+def _check(label: str, file: str, row: int, column: str) -> None:
+    try:
+        meaning(label)
+    except BadValue as error:
+        expected = "one of " + ", ".join(LABELS)
+        raise UnknownLabel(file=file, row=row, field=column, value=label, expected=expected) from error
