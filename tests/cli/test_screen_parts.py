@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from mingbai.cli.marks import bar, marked, visible
+from mingbai.cli.marks import bar, closed, marked, visible
 from mingbai.cli.masking import masked
 from mingbai.kernel.verdicts import Verdict
 
@@ -52,3 +52,9 @@ def test_a_bar_fills_with_its_share() -> None:
     assert bar(0.0, 8, Verdict.BLOCK).plain == ""
     assert bar(1.0, 8, Verdict.BLOCK).plain == "█" * 8
     assert bar(0.5, 1, Verdict.BLOCK).plain == "▌"
+
+
+def test_a_single_letter_between_two_marks_is_marked_too_and_a_sign_or_two_letters_are_not() -> None:
+    text = "惠民贷，利率低至三厘"
+    assert closed(text, [(0, 1), (2, 3), (4, 5), (7, 8)]) == [(0, 3), (4, 5), (7, 8)]
+    assert closed(text, [(2, 4), (1, 3), (9, 99)]) == [(1, 4), (9, 10)]

@@ -30,16 +30,27 @@ def visible(text: str) -> str:
     return text.translate(_INVISIBLE)
 
 
+def closed(text: str, spans: Spans) -> list[tuple[int, int]]:
+    """The spans in order, single letters between two taken in: evidence names letters, people read words."""
+    out: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        start, end = max(start, 0), min(end, len(text))
+        if start >= end:
+            continue
+        if out and (start <= out[-1][1] or (start == out[-1][1] + 1 and text[start - 1].isalnum())):
+            out[-1] = (out[-1][0], max(end, out[-1][1]))
+        else:
+            out.append((start, end))
+    return out
+
+
 def marked(text: str, spans: Spans, verdict: Verdict, console: Console) -> Text:
     """The text with its spans marked. The text may be masked, as long as its characters keep their places."""
     has_colour = console.color_system is not None
     style = _ON.get(verdict, "bold black on green")
     result = Text()
     at = 0
-    for start, end in sorted(spans):
-        start, end = max(start, at), min(end, len(text))
-        if start >= end:
-            continue
+    for start, end in closed(text, spans):
         result.append(visible(text[at:start]))
         inside = visible(text[start:end])
         result.append(inside if has_colour else f"⟦{inside}⟧", style=style)

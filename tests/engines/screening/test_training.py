@@ -13,7 +13,7 @@ from mingbai.engines.screening import model
 from mingbai.engines.screening.examples import Label, LabelledFile, clusters, guess_category, meaning
 from mingbai.engines.screening.fitting import FitSettings
 from mingbai.engines.screening.forest import ForestSettings
-from mingbai.engines.screening.model import Model
+from mingbai.engines.screening.model import NO_FEATURE, Model
 from mingbai.engines.screening.rounding import MIN_CLUSTERS, choose, tell
 from mingbai.engines.screening.training import LanguageSettings, TrainingSettings, final_logits, recall, train
 from mingbai.kernel.errors import BadValue
@@ -31,6 +31,9 @@ def generated(seed: int, rows: int) -> list[LabelledFile]:
 @pytest.mark.slow
 def test_same_files_and_seed_give_the_same_model_and_another_seed_another(tmp_path: Path) -> None:
     files = generated(5, 1600)
+    labels = list(files[0].labels)
+    labels[::40] = ["ham" if label == "fraud" else "fraud" for label in labels[::40]]  # mistakes, to be in doubt of
+    files = [LabelledFile("generated", files[0].texts, labels)]
     reports = [train(files, tmp_path / f"{n}.npz", seed, SETTINGS) for n, seed in enumerate((1, 1, 2))]
     assert reports[0] == reports[1]
     assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
@@ -40,6 +43,10 @@ def test_same_files_and_seed_give_the_same_model_and_another_seed_another(tmp_pa
     for figures in (reports[0].chinese, reports[0].english):
         assert 0 <= figures.recall_at_0_1_percent <= figures.recall_at_0_5_percent <= 1
         assert figures.doubt_share <= 0.02
+    assert reports[0].chinese.doubt_share > 0
+    points = trained.chinese.forest_points != NO_FEATURE
+    assert points.any()
+    assert not points[ord("0") : ord("9") + 1].any()
     fresh = scenarios.generate(99, 600, language="zh").to_pydict()
     logits = final_logits(trained, pa.array(fresh["text"], pa.string()))[0]
     unwanted = np.array(fresh["unwanted"])

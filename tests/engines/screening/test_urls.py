@@ -388,6 +388,16 @@ def test_candidates_are_told_from_bytes_within_the_row_only(text: str) -> None:
     assert len(set(kinds)) == 1
 
 
+@given(texts, st.integers(0, 40))
+@example("http://evil.com/a", 9)
+@example("a.x.co.uk:80 ｗｗｗ.evil.com", 16)
+def test_plain_words_before_a_text_only_move_what_is_found(text: str, words: int) -> None:
+    """The scanner skips plain words block by block; wherever a URL lies in a block, it is found all the same."""
+    before = ("plain-words " * 4)[:words] + "\n"
+    moved = [url._replace(start=url.start + len(before), end=url.end + len(before)) for url in find(text)]
+    assert find(before + text) == moved
+
+
 def test_a_row_of_hosts_is_found_whole() -> None:
     text = " ".join(f"http://h{i}.example.com/{i}" for i in range(400))
     assert [u.path for u in find(text)] == [f"/{i}" for i in range(400)]

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint32, uint64
+from mingbai.engines.screening.jit import Number, arithmetic, inline, int64, kernel, uint32, uint64
 from mingbai.engines.screening.reading import K1, K2, K3, U8, U16, U32, U64
 
 BINS: Final = 16
@@ -212,8 +212,9 @@ def near(prints: U16, r: Number, index: U64, known: U16) -> Number:
 
 
 @inline
-def enter(prints: U16, r: Number, index: U64, row: Number) -> None:
-    put(index, print_key(prints, r), row)
+def enter(prints: U16, r: Number, key: Number, index: U64, row: Number) -> None:
+    """Enter a campaign whose fingerprint is row r of `prints`; key: its `print_key`."""
+    put(index, key, row)
     for band in range(BANDS):
         key = band_key(prints, r, band)
         if key != uint64(0):
@@ -234,16 +235,12 @@ def _estimate(words: U64) -> Number:
 
 
 @inline
-def count(words: U64) -> Number:
-    """Bits set, 0..256: monotone in the number of distinct items and cheap to compare with a threshold."""
-    full = 0
-    for k in range(words.shape[0]):
-        w = words[k]
-        w = w - ((w >> uint64(1)) & uint64(0x5555555555555555))
-        w = (w & uint64(0x3333333333333333)) + ((w >> uint64(2)) & uint64(0x3333333333333333))
-        w = (w + (w >> uint64(4))) & uint64(0x0F0F0F0F0F0F0F0F)
-        full += int64((w * uint64(0x0101010101010101)) >> uint64(56))
-    return full
+def count(word: Number) -> Number:
+    """Bits set in a word."""
+    w = word - ((word >> uint64(1)) & uint64(0x5555555555555555))
+    w = (w & uint64(0x3333333333333333)) + ((w >> uint64(2)) & uint64(0x3333333333333333))
+    w = (w + (w >> uint64(4))) & uint64(0x0F0F0F0F0F0F0F0F)
+    return int64((w * uint64(0x0101010101010101)) >> uint64(56))
 
 
 @inline
@@ -274,7 +271,22 @@ def mark_bit(bits: U64, row: Number, who: Number, h: Number) -> None:
         bits[row, 0, who, (h >> uint64(6)) & uint64(3)] |= uint64(1) << (h & uint64(63))
 
 
-@kernel
+@inline
+def count_both(bits: U64, row: Number, who: Number) -> Number:
+    """Bits set in the windows of both hours together, 0..256."""
+    full = 0
+    for k in range(WORDS):
+        full += count(bits[row, 0, who, k] | bits[row, 1, who, k])
+    return full
+
+
+@inline
+def copy_print(prints: U16, r: Number, to: U16, row: Number) -> None:
+    for b in range(BINS):  # assigning a slice costs several times as much
+        to[row, b] = prints[r, b]
+
+
+@arithmetic
 def sight(
     prints: U16,
     filled: U8,
@@ -326,17 +338,20 @@ def sight(
                     used[0] += 1
                     if base >= 0:
                         ids[row] = base_ids[base]
-                        known[row] = base_prints[base]
+                        copy_print(base_prints, base, known, row)
                         at[row] = base_hours[base]
                         # The bits are needed to know what is new; the messages are added on `apply`, so start at 0.
-                        bits[row] = base_bits[base]
+                        for w in range(2):
+                            for who in range(2):
+                                for k in range(WORDS):
+                                    bits[row, w, who, k] = base_bits[base, w, who, k]
                         put(copies, copy_key(base, 0), row)
                         put(copies, copy_key(row, 1), base)
                     else:
                         ids[row] = key
-                        known[row] = prints[r]
+                        copy_print(prints, r, known, row)
                         at[row] = hours[r]
-                    enter(known, row, index, row)
+                    enter(known, row, ids[row], index, row)
             put(index, key, row)
         roll(at, messages, bits, row, hours[r])
         messages[row, 0] += 1
@@ -348,8 +363,8 @@ def sight(
         if base >= 0 and at[row] <= base_hours[base] + uint32(1):
             total += base_messages[base, 0]
         seen[r, 0] = total
-        seen[r, 1] = count(bits[row, 0, 0] | bits[row, 1, 0]) if senders[r] != uint64(0) else 0
-        seen[r, 2] = count(bits[row, 0, 1] | bits[row, 1, 1]) if receivers[r] != uint64(0) else 0
+        seen[r, 1] = count_both(bits, row, 0) if senders[r] != uint64(0) else 0
+        seen[r, 2] = count_both(bits, row, 1) if receivers[r] != uint64(0) else 0
 
 
 @kernel
@@ -370,14 +385,15 @@ def _merge(
 ) -> None:
     """Add n campaigns to a table: known ones (equal fingerprint) grow, new ones are entered."""
     for r in range(n):
-        row = find(index, print_key(prints, r))
+        key = print_key(prints, r)
+        row = find(index, key)
         if row < 0 or to_ids[row] != ids[r]:
             row = used[0]
             used[0] += 1
             to_ids[row] = ids[r]
             to_prints[row] = prints[r]
             to_hours[row] = hours[r]
-            enter(prints, r, index, row)
+            enter(prints, r, key, index, row)
         roll(to_hours, to_messages, to_bits, row, hours[r])
         # An update may lag behind by an hour: its current window is then our previous one.
         lag = min(int64(to_hours[row]) - int64(hours[r]), 2)

@@ -1,37 +1,43 @@
 """Evidence: the letters of a message that made its score, as spans of the original text.
 
-Letters are taken in rounds until the message without them is below the threshold, or too many are named. In each round
-a gram's share of the logit is its lanes times the gradient of the logit by the lane sums, averaged over the way from a
-message without grams to this one (integrated gradients, Sundararajan et al. 2017; exact here, the head being piecewise
-linear): where the head has saturated, the gradient at the message itself would say nothing. Each gram spreads its share
-over the letters it covers, and the heaviest letters go, with every gram that touches one. The head then scores what is
-left, so the rounds see the message come down. `python -m benchmarks evidence` measures how true the evidence is.
+One *unit* after the other (a Chinese letter, a word of other scripts) is taken out of the message, always the one that
+the logit is thought to lose most by, until the message is below its threshold or as much as may be named is named.
+The letters are a linked list: with a unit go the grams that touch it, and its neighbours make new ones. Only grams of
+marks, numbers and words are not made anew, so what is left is read once more, as a message of its own, before it counts
+as below.
+
+What a unit is worth is the sum of the shares of its grams. A gram's share of the logit is its lanes times the gradient
+of the logit by the lane sums, averaged over the way from a message without grams to this one (integrated gradients,
+Sundararajan et al. 2017; exact here, the head being piecewise linear): where the head has saturated, the gradient at
+the message itself would say nothing. `python -m benchmarks evidence` measures how true the evidence is.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from mingbai.engines.screening.grams import (
-    gram_of_letter,
-    gram_of_pair,
-    gram_of_sounds,
-    latin_grams,
-    mark_grams,
-    may_spell,
-    number_grams,
-    sound_out,
+from mingbai.engines.screening.grams import gram_of_five, gram_of_pair, gram_of_sounds, gram_of_three
+from mingbai.engines.screening.jit import Number, float32, inline, int32, int64, uint32, uint64
+from mingbai.engines.screening.model import EMPTY_SLOT, HIDDEN, LANE_BIAS, LANES, LanguageModel
+from mingbai.engines.screening.reading import U64, Tables, find_digits, is_chinese, is_letter
+from mingbai.engines.screening.scoring import (
+    F32,
+    I32,
+    SHAPE_SOUNDS,
+    SHAPE_SPELLED,
+    Scratch,
+    read_grams,
+    run_head,
+    sum_lanes,
 )
-from mingbai.engines.screening.jit import Number, float32, inline, int64, outline, uint32, uint64
-from mingbai.engines.screening.model import HIDDEN, LANE_BIAS, LANES, LanguageModel
-from mingbai.engines.screening.reading import U64, Tables, is_chinese
-from mingbai.engines.screening.scoring import F32, I32, Scratch, run_head
 
-MOST: Final = 0.28  # share of the letters that may be named; the promise is 0.30 of the characters
-ROUND: Final = 0.05  # share of the letters that go in a round
-SLACK: Final = 0.35  # and of the way down, for the same reason
-MARGIN: Final = 0.3  # logits to go below the threshold: the cut leaves new neighbours behind
+MOST: Final = 0.30  # share of the characters that may be named
+MARGIN: Final = 0.02  # logits to go below the threshold
+LEAST: Final = 0.2  # logits that a gradient is used for at least
+LONGEST: Final = 6  # letters of a unit: a link without an end must not use up all that may be named
+CHECKS: Final = 3  # times that what is left is read again
 ONE: Final = 1 << 20  # shares are fixed point: a logit of 1.0
+KNOWN: Final = 1 << 56  # in a slot here: the model knows the gram
 
 
 @inline
@@ -46,23 +52,14 @@ def logit_at(x: F32, y: F32, score: Number) -> Number:
 
 
 @inline
-def share_of_way(base: Number, rise: Number) -> Number:
-    """For how much of the way from base to base + rise a hidden unit (ReLU) is on, 0..1."""
-    end = base + rise
-    if base > float32(0.0):
-        return float32(1.0) if end > float32(0.0) else base / (base - end)
-    return end / (end - base) if end > float32(0.0) else float32(0.0)
-
-
-@outline
 def weigh(
     r: Number,
     model: LanguageModel,
     n: Number,
     m: Number,
-    d: Number,
     hanzi: Number,
     latin: Number,
+    g: Number,
     blocked: bool,
     tables: Tables,
     s: Scratch,
@@ -71,39 +68,59 @@ def weigh(
 ) -> Number:
     """Append the spans of row r to `spans` (row, start, end in characters) from index `used`; returns the new `used`.
 
-    s holds the message as `scoring.score` left it; its sums, inputs and logits are used up.
+    s holds the message as `scoring.score` left it, g grams; its sums and inputs are used up.
     """
     if n == 0:
         return used
-    g = own_grams(n, m, d, hanzi, latin, tables, s)
-    known = keep_matched(model.table, uint64(model.shift), g, s)
+    chinese = is_chinese(hanzi, latin)
     target = logit_at(model.calibration_logit, model.calibration_score, model.block_at if blocked else model.flag_at)
-    target -= float32(MARGIN) + float32(SLACK) * max(s.logits[0] - target, float32(0.0))
-    gone = s.gone
-    for j in range(uint64(n)):
-        gone[j] = 0
-    most = max(int64(MOST * n), 1)
-    step = max(int64(ROUND * n), 1)
-    named = int64(0)
-    while s.logits[0] >= target and named < most:
-        weigh_letters(model, n, known, s)
-        fresh = take(n, min(step, most - named), s)
-        if fresh == 0:
+    # In doubt the forest would decide, which is too dear to ask here: what is left must be beyond doubt.
+    target = min(target, model.doubt_low) if model.doubt_low < model.doubt_high else target
+    target -= float32(MARGIN)
+    # Whether letters and sounds are one to one. Told now: what is read again below may be spelled otherwise.
+    sounded = chinese and s.shape[SHAPE_SPELLED] == 0
+    tail = link(model, n, g, chinese, sounded, tables, s)
+    units = find_units(n, m, chinese, s)
+    for k in range(uint64(m)):
+        s.whole_marks[k] = s.marks[k]
+    budget = int64(float32(MOST) * float32(s.pos[n]))
+    left = int64(n)
+    matched = s.lanes[LANES]
+    checks = int64(0)
+    need = int64(0)
+    while left > 0:
+        if need <= 0:
+            # As much as the gradient asked for is gone. See where that leaves the message, first without reading it.
+            estimate(model, matched, g, n, left, m, hanzi, latin, s)
+            if s.logits[0] < target:
+                if checks == CHECKS:
+                    break
+                checks += 1
+                matched = read_again(model, n, m, hanzi, latin, chinese, tables, s)
+                if s.logits[0] < target:
+                    break
+            need = int64(max(s.logits[0] - target, float32(LEAST)) * float32(ONE))
+            find_gradient(model, s)
+            spread(n, g, tail, units, chinese, s)
+        best = int32(0)
+        for u in range(uint64(units)):
+            key = s.keys[u]
+            best = key if key > best else best
+        if best == int32(0):
             break
-        named += fresh
-        matched = drop_grams(known, s)
-        left = float32(n - named) / float32(n)
-        run_head(
-            model,
-            s.lanes,
-            matched,
-            int64(float32(g) * left),
-            n - named,
-            int64(float32(m) * left),
-            int64(float32(hanzi) * left),
-            int64(float32(latin) * left),
-            s,
-        )
+        u = uint64(2047) - uint64(best & int32(2047))
+        s.keys[u] = int32(0)
+        a = int64(s.first[u])
+        b = int64(s.first[u + uint64(1)])
+        size = int64(s.pos[b] - s.pos[a])
+        if size > budget:
+            continue
+        budget -= size
+        left -= b - a
+        change, lost = take(model, u, g, tail, chinese, sounded, s)
+        matched += change
+        need -= lost
+    gone = s.gone
     j = 0
     while j < n:
         if gone[j] != 0:
@@ -122,63 +139,156 @@ def weigh(
 
 
 @inline
-def own_grams(n: Number, m: Number, d: Number, hanzi: Number, latin: Number, tables: Tables, s: Scratch) -> Number:
-    """The message's grams once more, each with the letters it covers: s.grams, s.owner. Returns their number."""
-    buf = s.buf
-    if not is_chinese(hanzi, latin):
-        g = latin_grams(buf, n, s.marks, m, False, s.origin, s.grams, s.owner, True, s.mins)
-        return number_grams(buf, n, s.digits, d, s.grams, s.owner, True, g)
-    spelled = may_spell(buf, n)
-    ns = sound_out(buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
-    g = uint64(0)
-    pair = uint64(0)
-    run = uint64(0)
+def estimate(
+    model: LanguageModel,
+    matched: Number,
+    g: Number,
+    n: Number,
+    left: Number,
+    m: Number,
+    hanzi: Number,
+    latin: Number,
+    s: Scratch,
+) -> None:
+    """s.logits of what is left: its lanes are known, its proportions nearly."""
+    share = float32(left) / float32(n)
+    run_head(
+        model,
+        s.lanes,
+        matched,
+        int64(float32(g) * share),
+        left,
+        m,
+        int64(float32(hanzi) * share),
+        int64(float32(latin) * share),
+        s,
+    )
+
+
+@inline
+def read_again(
+    model: LanguageModel, n: Number, m: Number, hanzi: Number, latin: Number, chinese: bool, tables: Tables, s: Scratch
+) -> Number:
+    """s.lanes and s.logits of what is left, read as a message of its own. Returns the number of matched grams.
+
+    What reads as the other language is as good as gone.
+    """
+    gone = s.gone
+    before = uint32(0)
+    at = int64(0)
+    marks = int64(0)
+    for k in range(m):
+        place = int64(s.whole_marks[k] >> uint32(16))
+        while at < place:
+            before += uint32(gone[at])
+            at += 1
+        # A mark between two letters that go is inside of what is named.
+        if place == 0 or place == n or gone[place - 1] == 0 or gone[place] == 0:
+            s.marks[marks] = s.whole_marks[k] - (before << uint32(16))
+            marks += 1
+    left = int64(0)
     for j in range(uint64(n)):
-        c = uint64(buf[j])
+        c = s.whole[j]
+        if gone[j] == 0:
+            s.buf[left] = c
+            left += 1
+        else:
+            latin -= int64(is_letter(c))
+            hanzi -= int64(c >= 0x3400)
+    if is_chinese(hanzi, latin) != chinese:
+        s.logits[0] = model.calibration_logit[0]
+        return 0
+    d = find_digits(s.buf, left, s.digits)
+    g = read_grams(left, marks, d, hanzi, latin, False, tables, s)
+    matched = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
+    run_head(model, s.lanes, matched, g, left, marks, hanzi, latin, s)
+    return matched
+
+
+@inline
+def slot_of(model: LanguageModel, h: Number) -> Number:
+    """What the model has for a gram: its lanes, and `KNOWN`; neutral lanes if it has nothing."""
+    e = model.table[h >> uint64(model.shift)]
+    tag = (h >> (uint64(model.shift) - uint64(8))) & uint64(0xFF)
+    known = (e & uint64(0x00FFFFFFFFFFFFFF)) | uint64(KNOWN)
+    return known if (e >> uint64(56)) == tag else uint64(EMPTY_SLOT)
+
+
+@inline
+def link(
+    model: LanguageModel, n: Number, g: Number, chinese: bool, sounded: bool, tables: Tables, s: Scratch
+) -> Number:
+    """The letters as a list, number j of it being letter j - 1, with the slots of the grams that end at each.
+
+    s.single: grams of one letter, or three of other scripts; s.double: of two, or five; s.triple: of three sounds,
+    where letters and sounds are one to one. What stands behind them in s.grams, from the index returned, has its
+    letters in s.reach and its slots in s.tail.
+    """
+    tail = 2 * int64(n)
+    for j in range(uint64(n + 2)):
+        s.prev[j + uint64(1)] = j
+        s.next[j] = j + uint64(1)
+    s.prev[0] = 0
+    s.next[n + 1] = n + 1
+    s.single[n + 1] = uint64(EMPTY_SLOT)
+    s.double[n + 1] = uint64(EMPTY_SLOT)
+    s.triple[n + 1] = uint64(EMPTY_SLOT)
+    for j in range(uint64(n)):
+        at = j + uint64(1)
+        s.gone[j] = 0
+        s.whole[j] = s.buf[j]
+        s.single[at] = slot_of(model, s.grams[j + j])
+        s.double[at] = slot_of(model, s.grams[j + at])
+        c = uint64(s.buf[j])
         c = uint64(48) if c - uint64(48) < uint64(10) else c
-        pair = ((pair << uint64(16)) | c) & uint64(0xFFFFFFFF)
-        run = (run + uint64(1)) * uint64(c == uint64(120))
-        end = uint32(j + uint64(1))
-        s.grams[g] = gram_of_letter(c, run)
-        s.owner[g] = (uint32(j) << uint32(16)) | end
-        s.grams[g + uint64(1)] = gram_of_pair(pair)
-        s.owner[g + uint64(1)] = (uint32(j - min(j, uint64(1))) << uint32(16)) | end
-        g += uint64(2)
-    y = uint64(0)
-    for j in range(uint64(ns)):
-        sound = s.snd[j] if spelled else tables.sounds[buf[j]]
-        y = ((y << uint64(16)) | uint64(sound)) & uint64(0xFFFFFFFFFFFF)
-        first = j - min(j, uint64(2))
-        start = uint32(s.origin[first]) if spelled else uint32(first)
-        end = uint32(j + uint64(1))
-        if spelled:
-            end = uint32(s.origin[j + uint64(1)]) if j + uint64(1) < uint64(ns) else uint32(n)
-        s.grams[g] = gram_of_sounds(y)
-        s.owner[g] = (start << uint32(16)) | end
-        g += uint64(1)
-    g = mark_grams(buf, n, s.marks, m, s.grams, s.owner, True, int64(g))
-    return number_grams(buf, n, s.digits, d, s.grams, s.owner, True, g)
+        s.code[at] = c if chinese else (c ^ (c >> uint64(8))) & uint64(0xFF)
+    s.code[0] = 0
+    if sounded:
+        s.sound[0] = 0
+        for j in range(uint64(n)):
+            s.triple[j + uint64(1)] = slot_of(model, s.grams[uint64(tail) + j])
+            s.sound[j + uint64(1)] = tables.sounds[s.buf[j]]
+        tail += n
+    else:
+        for j in range(uint64(n)):
+            s.triple[j + uint64(1)] = uint64(EMPTY_SLOT)
+    if chinese and not sounded:
+        ns = s.shape[SHAPE_SOUNDS]
+        for k in range(ns):
+            end = s.origin[k + 1] if k + 1 < ns else n
+            s.owner[tail + k] = (uint32(s.origin[max(k - 2, 0)]) << uint32(16)) | uint32(end)
+    for i in range(uint64(tail), uint64(g)):
+        s.tail[i - uint64(tail)] = slot_of(model, s.grams[i])
+        s.reach[i - uint64(tail)] = s.owner[i]
+    return tail
 
 
 @inline
-def keep_matched(table: U64, shift: Number, g: Number, s: Scratch) -> Number:
-    """Reduce s.grams and s.owner to the grams that the model knows; s.grams then holds slots. Returns how many."""
-    known = int64(0)
-    for i in range(uint64(g)):
-        h = s.grams[i]
-        e = table[h >> shift]
-        s.grams[known] = e
-        s.owner[known] = s.owner[i]
-        known += int64((e >> uint64(56)) == ((h >> (shift - uint64(8))) & uint64(0xFF)))
-    for i in range(uint64(known)):
-        # The tag has done its work: its byte now says that the gram is still there.
-        s.grams[i] |= uint64(0xFF) << uint64(56)
-    return known
+def find_units(n: Number, m: Number, chinese: bool, s: Scratch) -> Number:
+    """What is taken as one: s.first (first letter of each, then n) and s.unit (of each letter). Returns how many."""
+    if chinese:
+        for j in range(uint64(n + 1)):
+            s.first[j] = j
+            s.unit[j] = j
+        return int64(n)
+    units = int64(0)
+    at = int64(0)
+    for k in range(m + 1):
+        stop = int64(n) if k == m else int64(s.marks[k] >> uint32(16))
+        while at < stop:
+            s.first[units] = at
+            end = min(stop, at + LONGEST)
+            for j in range(at, end):
+                s.unit[j] = units
+            units += 1
+            at = end
+    s.first[units] = n
+    return units
 
 
 @inline
-def weigh_letters(model: LanguageModel, n: Number, known: Number, s: Scratch) -> None:
-    """s.weights: each letter's part of the logit of what is left (fixed point), smoothed so that words stay whole."""
+def find_gradient(model: LanguageModel, s: Scratch) -> None:
+    """s.pull: what a gram's lanes are worth now, fixed point, for `share_of`."""
     w = model.hidden_weights
     v = model.output_weights
     x = s.inputs
@@ -186,11 +296,15 @@ def weigh_letters(model: LanguageModel, n: Number, known: Number, s: Scratch) ->
     x7, x8, x9, x10, x11, x12 = x[7], x[8], x[9], x[10], x[11], x[12]
     zero = float32(0.0)
     s0, s1, s2, s3, s4, s5, s6 = model.skip[0], zero, zero, zero, zero, zero, zero
+    slope = s.hidden  # of each hidden unit (ReLU), averaged over the way
     for j in range(HIDDEN):
         base = model.hidden_bias[j]
         base += x7 * w[7, j] + x8 * w[8, j] + x9 * w[9, j] + x10 * w[10, j] + x11 * w[11, j] + x12 * w[12, j]
         rise = x0 * w[0, j] + x1 * w[1, j] + x2 * w[2, j] + x3 * w[3, j] + x4 * w[4, j] + x5 * w[5, j] + x6 * w[6, j]
-        u = share_of_way(base, rise) * v[j, 0]
+        rise = rise + float32(1e-6)
+        slope[j] = (max(base + rise, zero) - max(base, zero)) / rise
+    for j in range(HIDDEN):
+        u = slope[j] * v[j, 0]
         s0 += u * w[0, j]
         s1 += u * w[1, j]
         s2 += u * w[2, j]
@@ -199,76 +313,198 @@ def weigh_letters(model: LanguageModel, n: Number, known: Number, s: Scratch) ->
         s5 += u * w[5, j]
         s6 += u * w[6, j]
     k = model.lane_scale
-    one = float32(ONE)
+    one = float32(ONE) * s.shrink[0]
     g0, g1, g2, g3 = int64(s0 * k[0] * one), int64(s1 * k[1] * one), int64(s2 * k[2] * one), int64(s3 * k[3] * one)
     g4, g5, g6 = int64(s4 * k[4] * one), int64(s5 * k[5] * one), int64(s6 * k[6] * one)
-    bias = (g0 + g1 + g2 + g3 + g4 + g5 + g6) * LANE_BIAS
-    weight = s.weights
-    for j in range(uint64(n + 1)):
-        weight[j] = int64(0)
-    low = uint64(0xFF)
-    for i in range(uint64(known)):
-        e = s.grams[i]
-        if e == uint64(0):
-            continue
-        share = (
-            int64(e & low) * g0
-            + int64((e >> uint64(8)) & low) * g1
-            + int64((e >> uint64(16)) & low) * g2
-            + int64((e >> uint64(24)) & low) * g3
-            + int64((e >> uint64(32)) & low) * g4
-            + int64((e >> uint64(40)) & low) * g5
-            + int64((e >> uint64(48)) & low) * g6
-            - bias
-        )
-        start = s.owner[i] >> uint32(16)
-        end = s.owner[i] & uint32(0xFFFF)
-        # Taking one letter takes the whole gram; half of its share each lies between that and an even split.
-        if end > start + uint32(1):
-            share >>= 1
-        for j in range(start, end):
-            weight[j] += share
-    before = int64(0)
-    for j in range(uint64(n)):
-        here = weight[j]
-        after = weight[j + uint64(1)]
-        weight[j] = (before + 2 * here + after) >> 2
-        before = here
+    s.pull[0] = (uint64(g0) << uint64(32)) + uint64(g4)
+    s.pull[1] = (uint64(g1) << uint64(32)) + uint64(g5)
+    s.pull[2] = (uint64(g2) << uint64(32)) + uint64(g6)
+    s.pull[3] = uint64(g3) << uint64(32)
+    s.pull[4] = uint64((g0 + g1 + g2 + g3 + g4 + g5 + g6) * LANE_BIAS)
 
 
 @inline
-def take(n: Number, count: Number, s: Scratch) -> Number:
-    """Mark the `count` heaviest letters in s.gone, as far as they weigh anything. Returns how many."""
-    taken = int64(0)
-    while taken < count:
-        best = int64(-1)
-        heaviest = int64(0)
-        for j in range(n):
-            if s.gone[j] == 0 and s.weights[j] > heaviest:
-                heaviest = s.weights[j]
-                best = int64(j)
-        if best < 0:
+def share_of(e: Number, pull: U64) -> Number:
+    """A slot's share of the logit, fixed point.
+
+    Two lanes a multiplication: in halves of a word, (a + b << 32) * (h + g << 32) has a * g + b * h on top.
+    """
+    low = uint64(0x000000FF000000FF)
+    t = (e & low) * pull[0]
+    t += ((e >> uint64(8)) & low) * pull[1]
+    t += ((e >> uint64(16)) & low) * pull[2]
+    t += ((e >> uint64(24)) & low) * pull[3]
+    return int32(t >> uint64(32)) - int32(pull[4])
+
+
+@inline
+def spread(n: Number, g: Number, tail: Number, units: Number, chinese: bool, s: Scratch) -> None:
+    """s.shares of the grams that end at each letter, s.tails of the rest on their units, and s.keys."""
+    pull = s.pull
+    for j in range(uint64(n + 2)):
+        s.share_single[j] = share_of(s.single[j], pull)
+        s.share_double[j] = share_of(s.double[j], pull)
+    if chinese:
+        for j in range(uint64(n + 2)):
+            s.share_triple[j] = share_of(s.triple[j], pull)
+    for u in range(uint64(units)):
+        s.tails[u] = int32(0)
+    for i in range(tail, g):
+        share = share_of(s.tail[i - tail], pull)
+        first = s.unit[s.reach[i - tail] >> uint32(16)]
+        last = s.unit[(s.reach[i - tail] & uint32(0xFFFF)) - uint32(1)]
+        for u in range(first, last + 1):
+            s.tails[u] += share
+    for u in range(uint64(units)):
+        s.keys[u] = key_of(u, chinese, s) if s.gone[s.first[u]] == 0 else int32(0)
+
+
+@inline
+def key_of(u: Number, chinese: bool, s: Scratch) -> Number:
+    """A unit's weight << 11 | 2047 - u: the greatest key is the heaviest unit, the first of equals. 0: weighs nothing.
+
+    Words are weighed by the letter, two more for each: of two ways to the same loss the shorter is the better evidence.
+    """
+    a = uint64(s.first[u])
+    total = int64(s.tails[u])
+    if chinese:
+        at = a + uint64(1)
+        after = uint64(s.next[at])
+        total += int64(s.share_single[at]) + int64(s.share_double[at]) + int64(s.share_double[after])
+        total += int64(s.share_triple[at]) + int64(s.share_triple[after])
+        total += int64(s.share_triple[s.next[after]])
+    else:
+        b = uint64(s.first[u + uint64(1)])
+        for at in range(a + uint64(1), b + uint64(1)):
+            total += int64(s.share_single[at]) + int64(s.share_double[at])
+        at = s.next[b]
+        total += int64(s.share_single[at]) + int64(s.share_double[at])
+        at = s.next[at]
+        total += int64(s.share_single[at]) + int64(s.share_double[at])
+        at = s.next[at]
+        total += int64(s.share_double[at])
+        total += int64(s.share_double[s.next[at]])
+        total = 2 * total // int64(b - a + uint64(2))
+    return int32(min(total >> 4, int64(0xFFFFF)) << 11 | int64(uint64(2047) - u)) if total > 15 else int32(0)
+
+
+@inline
+def take(
+    model: LanguageModel, u: Number, g: Number, tail: Number, chinese: bool, sounded: bool, s: Scratch
+) -> tuple[int, int]:
+    """Take unit u out: s.lanes, the list, shares and keys follow. Returns how the number of matched grams
+    changes, and what the logit is thought to lose.
+    """
+    low = uint64(0x00FF00FF00FF00FF)
+    pull = s.pull
+    a = uint64(s.first[u])
+    b = uint64(s.first[u + uint64(1)])
+    # Sums of four 16-bit fields, as in `scoring.sum_lanes`; the odd ones hold `KNOWN` on top.
+    even, odd = uint64(0), uint64(0)
+    more_even, more_odd = uint64(0), uint64(0)
+    slots = int64(0)
+    lost = int64(0)
+    for at in range(a + uint64(1), b + uint64(1)):
+        lost += int64(s.share_single[at]) + int64(s.share_double[at])
+        if chinese:
+            lost += int64(s.share_triple[at])
+        s.gone[at - uint64(1)] = 1
+        even += (s.single[at] & low) + (s.double[at] & low) + (s.triple[at] & low)
+        odd += ((s.single[at] >> uint64(8)) & low) + ((s.double[at] >> uint64(8)) & low)
+        odd += (s.triple[at] >> uint64(8)) & low
+        slots += 3
+    before = uint64(s.prev[a + uint64(1)])
+    after = uint64(s.next[b])
+    s.next[before] = after
+    s.prev[after] = before
+    # The letters behind have new neighbours: their grams are other ones.
+    at = after
+    for k in range(2 if chinese else 4):
+        if s.next[at] == at:
             break
-        s.gone[best] = 1
-        taken += 1
-    return taken
-
-
-@inline
-def drop_grams(known: Number, s: Scratch) -> Number:
-    """Take the grams that touch a letter that is gone out of the sums; returns how many are left."""
-    left = int64(0)
-    for i in range(uint64(known)):
-        e = s.grams[i]
-        if e == uint64(0):
-            continue
-        hit = uint32(0)
-        for j in range(s.owner[i] >> uint32(16), s.owner[i] & uint32(0xFFFF)):
-            hit |= uint32(s.gone[j])
-        if hit != uint32(0):
-            for lane in range(LANES):
-                s.lanes[lane] -= int64((e >> uint64(8 * lane)) & uint64(0xFF)) - LANE_BIAS
-            s.grams[i] = uint64(0)
+        back = uint64(s.prev[at])
+        if chinese:
+            if k == 0:
+                e = slot_of(model, gram_of_pair((s.code[back] << uint64(16)) | s.code[at]))
+                even += s.double[at] & low
+                odd += (s.double[at] >> uint64(8)) & low
+                more_even += e & low
+                more_odd += (e >> uint64(8)) & low
+                s.double[at] = e
+                lost += int64(s.share_double[at])
+                s.share_double[at] = share_of(e, pull)
+                lost -= int64(s.share_double[at])
+            if sounded:
+                y = (s.sound[s.prev[back]] << uint64(32)) | (s.sound[back] << uint64(16)) | s.sound[at]
+                e = slot_of(model, gram_of_sounds(y))
+                even += s.triple[at] & low
+                odd += (s.triple[at] >> uint64(8)) & low
+                more_even += e & low
+                more_odd += (e >> uint64(8)) & low
+                s.triple[at] = e
+                lost += int64(s.share_triple[at])
+                s.share_triple[at] = share_of(e, pull)
+                lost -= int64(s.share_triple[at])
         else:
-            left += 1
-    return left
+            x = s.code[at] | (s.code[back] << uint64(8))
+            back = uint64(s.prev[back])
+            x |= s.code[back] << uint64(16)
+            if k < 2:
+                e = slot_of(model, gram_of_three(x))
+                even += s.single[at] & low
+                odd += (s.single[at] >> uint64(8)) & low
+                more_even += e & low
+                more_odd += (e >> uint64(8)) & low
+                s.single[at] = e
+                lost += int64(s.share_single[at])
+                s.share_single[at] = share_of(e, pull)
+                lost -= int64(s.share_single[at])
+            back = uint64(s.prev[back])
+            x |= (s.code[back] << uint64(24)) | (s.code[s.prev[back]] << uint64(32))
+            e = slot_of(model, gram_of_five(x))
+            even += s.double[at] & low
+            odd += (s.double[at] >> uint64(8)) & low
+            more_even += e & low
+            more_odd += (e >> uint64(8)) & low
+            s.double[at] = e
+            lost += int64(s.share_double[at])
+            s.share_double[at] = share_of(e, pull)
+            lost -= int64(s.share_double[at])
+        at = uint64(s.next[at])
+    for k in range(4):
+        shift = uint64(16 * k)
+        s.lanes[2 * k] += int64((more_even >> shift) & uint64(0xFFFF)) - int64((even >> shift) & uint64(0xFFFF))
+        s.lanes[2 * k + 1] += int64((more_odd >> shift) & uint64(0xFFFF)) - int64((odd >> shift) & uint64(0xFFFF))
+    for k in range(LANES):
+        s.lanes[k] += slots * LANE_BIAS
+    change = int64((more_odd >> uint64(48)) & uint64(0xFFFF)) - int64((odd >> uint64(48)) & uint64(0xFFFF))
+    first_key, last_key = int64(u), int64(u)
+    for i in range(tail, g):
+        first = int64(s.unit[s.reach[i - tail] >> uint32(16)])
+        last = int64(s.unit[(s.reach[i - tail] & uint32(0xFFFF)) - uint32(1)])
+        e = s.tail[i - tail]
+        if first <= int64(u) and int64(u) <= last and e != uint64(EMPTY_SLOT):
+            share = share_of(e, pull)
+            lost += int64(share)
+            for k in range(LANES):
+                s.lanes[k] -= int64((e >> uint64(8 * k)) & uint64(0xFF)) - LANE_BIAS
+            change -= 1
+            s.tail[i - tail] = uint64(EMPTY_SLOT)
+            for k in range(first, last + 1):
+                s.tails[k] -= share
+            first_key, last_key = min(first_key, first), max(last_key, last)
+    # Every unit within reach of the new joint, and those that a gram of marks or words tied to this one.
+    at = before
+    for _ in range(2 if chinese else 4):
+        if at != uint64(0):
+            first_key = min(first_key, int64(s.unit[at - uint64(1)]))
+        at = uint64(s.prev[at])
+    at = after
+    for _ in range(2 if chinese else 4):
+        if s.next[at] != at:
+            last_key = max(last_key, int64(s.unit[at - uint64(1)]))
+        at = uint64(s.next[at])
+    for k in range(uint64(first_key), uint64(last_key + 1)):
+        if s.keys[k] != int32(0):
+            s.keys[k] = key_of(k, chinese, s)
+    return change, lost

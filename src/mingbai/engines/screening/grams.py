@@ -106,8 +106,8 @@ def sound_out(buf: U16, n: Number, sounds: U16, trie: U16, out: U16, origin: U16
 
 
 @inline
-def number_grams(buf: U16, n: Number, digits: U16, d: Number, grams: U64, owner: U32, owned: bool, g: Number) -> Number:
-    """Shapes of numbers: kind and length, alone and with the letter on either side."""
+def number_grams(buf: U16, n: Number, digits: U16, d: Number, grams: U64, owner: U32, g: Number) -> Number:
+    """Shapes of numbers: kind and length, alone and with the letter on either side. owner: see `latin_grams`."""
     i = 0
     while i < d:
         j = int64(digits[i])
@@ -139,20 +139,20 @@ def number_grams(buf: U16, n: Number, digits: U16, d: Number, grams: U64, owner:
         before = uint64(buf[j - 1]) if j > 0 else EDGE
         after = uint64(buf[e]) if e < n else EDGE
         at = (uint32(j) << uint32(16)) | uint32(e)
+        wider = (uint32(max(j - 1, 0)) << uint32(16)) | uint32(e)
         grams[g] = (shape ^ code) * K5
         grams[g + 1] = (shape | (uint64(1) << uint64(48)) | before) * K6
         grams[g + 2] = (shape | (uint64(2) << uint64(48)) | after) * K7
-        if owned:
-            owner[g] = at
-            owner[g + 1] = at
-            owner[g + 2] = at
+        owner[g] = at
+        owner[g + 1] = wider
+        owner[g + 2] = (uint32(j) << uint32(16)) | uint32(min(e + 1, n))
         g += 3
     return g
 
 
 @inline
-def mark_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U32, owned: bool, g: Number) -> Number:
-    """What stands between two letters, with the letters."""
+def mark_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U32, g: Number) -> Number:
+    """What stands between two letters, with the letters. owner: see `latin_grams`."""
     for k in range(m):
         if k > 0 and marks[k] == marks[k - 1]:
             continue  # a run of equal marks (!!!, two spaces) counts once
@@ -165,14 +165,14 @@ def mark_grams(buf: U16, n: Number, marks: U32, m: Number, grams: U64, owner: U3
         if after >= uint64(48) and after <= uint64(57):
             after = uint64(48)
         base = (uint64(0xE2) << uint64(56)) | (kind << uint64(32))
-        span = (uint32(max(at - 1, 0)) << uint32(16)) | uint32(min(at + 1, n))
+        left = uint32(max(at - 1, 0))
+        right = uint32(min(at + 1, n))
         grams[g] = (base | (before << uint64(16)) | after) * K5
         grams[g + 1] = (base | (uint64(1) << uint64(48)) | before) * K6
         grams[g + 2] = (base | (uint64(2) << uint64(48)) | after) * K7
-        if owned:
-            owner[g] = span
-            owner[g + 1] = span
-            owner[g + 2] = span
+        owner[g] = (left << uint32(16)) | right
+        owner[g + 1] = (left << uint32(16)) | (left + uint32(1))
+        owner[g + 2] = ((right - uint32(1)) << uint32(16)) | right
         g += 3
     return g
 
@@ -193,6 +193,18 @@ def gram_of_pair(x: Number) -> Number:
 def gram_of_sounds(y: Number) -> Number:
     """y: three sounds, 16 bits each."""
     return y * K4
+
+
+@inline
+def gram_of_three(x: Number) -> Number:
+    """x: letters, 8 bits each, the last three count."""
+    return ((x & uint64(0xFFFFFF)) | (uint64(5) << uint64(48))) * K1
+
+
+@inline
+def gram_of_five(x: Number) -> Number:
+    """x: letters, 8 bits each, the last five count."""
+    return ((x & uint64(0xFFFFFFFFFF)) | (uint64(7) << uint64(48))) * K4
 
 
 @inline
@@ -225,11 +237,9 @@ def chinese_grams(
         g += uint64(1)
         spoken = sound >= uint64(alphabet.SOUND_BASE)
         z = ((z << uint64(16)) | sound) & uint64(0xFFFFFFFFFFFF) if spoken else z
-        h = z * K4
-        h ^= h >> uint64(29)
-        h *= K2
+        h = z * K4  # high bits of a product mix all the lower ones: no second round is needed
         b = h >> uint64(60)
-        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if spoken and z >> uint64(32) else uint32(0xFFFFFFFF)
+        v = uint32((h >> uint64(28)) & uint64(0xFFFFFFFF)) if spoken and z >> uint64(32) else uint32(0xFFFFFFFF)
         mins[b] = min(mins[b], v)
     return int64(g)
 
@@ -273,16 +283,18 @@ def latin_grams(
     m: Number,
     links: bool,
     linked: U16,
+    windows: U64,
     grams: U64,
     owner: U32,
-    owned: bool,
     mins: U32,
 ) -> Number:
     """Letters 3 and 5 across word boundaries; words 1 and 2. Fills the fingerprint's minima.
 
     Measured and left out: letters 4 (cross-validated recall at 0.1 % is 0.809 without and 0.800 with).
 
-    links: there may be a link, so leave what `find_links` finds (into linked) out of the fingerprint.
+    links: there may be a link, so leave what `find_links` finds (into linked) out of the fingerprint. windows: filled
+    with the eight letters up to each. owner: filled for the grams of words with the letters they cover, first << 16 |
+    end; grams of letters stand two a letter, so theirs are known.
     """
     g = uint64(0)
     x = uint64(0)
@@ -293,47 +305,51 @@ def latin_grams(
         c = uint64(buf[j])
         c = uint64(48) if c - uint64(48) < uint64(10) else c
         c = (c ^ (c >> uint64(8))) & uint64(0xFF)
-        x = ((x << uint64(8)) | c) & uint64(0xFFFFFFFFFF)
-        grams[g] = ((x & uint64(0xFFFFFF)) | (uint64(5) << uint64(48))) * K1
-        grams[g + uint64(1)] = (x | (uint64(7) << uint64(48))) * K4
-        if owned:
-            end = uint32(j + uint64(1))
-            owner[g] = (uint32(j - min(j, uint64(2))) << uint32(16)) | end
-            owner[g + uint64(1)] = (uint32(j - min(j, uint64(4))) << uint32(16)) | end
+        x = (x << uint64(8)) | c
+        windows[j] = x
+        grams[g] = gram_of_three(x)
+        grams[g + uint64(1)] = gram_of_five(x)
         g += uint64(2)
         spoken = c != uint64(48) and not (links and linked[j] != 0)
         z = ((z << uint64(8)) | c) & uint64(0xFFFFFFFFFF) if spoken else z
         h = z * K4
-        h ^= h >> uint64(29)
-        h *= K2
         b = h >> uint64(60)
-        v = uint32((h >> uint64(20)) & uint64(0xFFFFFFFF)) if spoken and z >> uint64(32) else uint32(0xFFFFFFFF)
+        v = uint32((h >> uint64(28)) & uint64(0xFFFFFFFF)) if spoken and z >> uint64(32) else uint32(0xFFFFFFFF)
         mins[b] = min(mins[b], v)
     # Words: runs of letters between marks.
     before = uint64(0)
     before_at = uint64(0)
-    w = uint64(0x51)
     at = uint64(0)
     for k in range(m + 1):
         stop = uint64(n) if k == m else uint64(marks[k] >> uint32(16))
         if stop == at:
             continue
-        for q in range(at, stop):
-            c = uint64(buf[q])
-            c = uint64(48) if c - uint64(48) < uint64(10) else c
-            w = (w ^ c) * K5
-            w ^= w >> uint64(32)
+        w = word_hash(windows, at, stop)
         grams[g] = w * K6
         grams[g + uint64(1)] = (before ^ (w * K8)) * K7
-        if owned:
-            owner[g] = (uint32(at) << uint32(16)) | uint32(stop)
-            owner[g + uint64(1)] = (uint32(before_at) << uint32(16)) | uint32(stop)
+        owner[g] = (uint32(at) << uint32(16)) | uint32(stop)
+        owner[g + uint64(1)] = (uint32(before_at) << uint32(16)) | uint32(stop)
         g += uint64(2)
         before = w
         before_at = at
         at = stop
-        w = uint64(0x51)
     return int64(g)
+
+
+@inline
+def word_hash(windows: U64, at: Number, stop: Number) -> Number:
+    """Hash of a word by its length and its last sixteen letters, from the windows: no letter is read again."""
+    size = stop - at
+    w = windows[stop - uint64(1)]
+    if size < uint64(8):
+        w &= (uint64(1) << (uint64(8) * size)) - uint64(1)
+    elif size > uint64(8):
+        head = windows[stop - uint64(9)]
+        if size < uint64(16):
+            head &= (uint64(1) << (uint64(8) * (size - uint64(8)))) - uint64(1)
+        w ^= head * K8
+    w = (w ^ (size << uint64(56))) * K5
+    return w ^ (w >> uint64(32))
 
 
 @kernel
@@ -355,6 +371,7 @@ def gram_rows(
     grams = np.empty(MAX_GRAMS + 64, np.uint64)
     owner = np.empty(MAX_GRAMS + 64, np.uint32)
     mins = np.empty(16, np.uint32)
+    windows = np.empty(MAX_LETTERS + 8, np.uint64)
     ptr = np.zeros(rows + 1, np.int64)
     info = np.zeros((rows, 7), np.int32)
     capacity = 1 << 20
@@ -373,11 +390,11 @@ def gram_rows(
             spelled = may_spell(buf, n)
             ns = sound_out(buf, n, tables.sounds, tables.pinyin, snd, origin) if spelled else n
             g = chinese_grams(buf, n, tables.sounds, spelled, snd, ns, grams, mins)
-            g = mark_grams(buf, n, marks, m, grams, owner, False, g)
+            g = mark_grams(buf, n, marks, m, grams, owner, g)
             info[r, 0] = 1
         else:
-            g = latin_grams(buf, n, marks, m, False, origin, grams, owner, False, mins)
-        g = number_grams(buf, n, digits, d, grams, owner, False, g)
+            g = latin_grams(buf, n, marks, m, False, origin, windows, grams, owner, mins)
+        g = number_grams(buf, n, digits, d, grams, owner, g)
         info[r, 1] = n
         info[r, 2] = m
         info[r, 3] = chars

@@ -17,6 +17,7 @@ Number = Any  # Any: a number of compiled code, whose machine type numba infers
 
 # These give a number its machine type. For the type checker a number is an int or a float there, so
 # what a cast returns has to fit both: Any.
+int32: Any = numba.int32  # Any: see above
 int64: Any = numba.int64  # Any: see above
 uint32: Any = numba.uint32  # Any: see above
 uint64: Any = numba.uint64  # Any: see above

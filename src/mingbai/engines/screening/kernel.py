@@ -18,6 +18,7 @@ from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.reading import (
     K1,
     K2,
+    K3,
     LANE,
     MAX_LETTERS,
     MAX_MARKS,
@@ -56,11 +57,16 @@ class Readings(NamedTuple):
 
 
 @inline
-def hash_text(buf: U16, n: Number) -> Number:
-    """Hash of the normalised text: a sum over letters, each mixed with its place; no term waits for another."""
+def hash_text(buf: U16, words: U64, n: Number) -> Number:
+    """Hash of the normalised text: a sum over words of four letters, each mixed with its place.
+
+    No term waits for another. words: the same memory as buf.
+    """
+    for j in range(uint64(n), uint64(n) + uint64(3)):
+        buf[j] = 0
     t = uint64(n)
-    for j in range(uint64(n)):
-        h = ((j << uint64(16)) | uint64(buf[j])) * K1
+    for k in range((uint64(n) + uint64(3)) >> uint64(2)):
+        h = (words[k] ^ (k * K3)) * K1
         h = (h ^ (h >> uint64(32))) * K2
         t += h ^ (h >> uint64(29))
     return t
@@ -116,10 +122,10 @@ def screen_rows(
         # Two calls, not one with the model in a variable: choosing a tuple of arrays costs more than the head.
         if in_chinese:
             notes = CHINESE
-            p, logit, category, second = score(chinese, n, m, g, hanzi, latin, s)
+            p, logit, category, second = score(chinese, data, a, b, n, m, g, hanzi, latin, s)
             flagged = p >= chinese.flag_at
         else:
-            p, logit, category, second = score(english, n, m, g, hanzi, latin, s)
+            p, logit, category, second = score(english, data, a, b, n, m, g, hanzi, latin, s)
             flagged = p >= english.flag_at
         if second:
             notes |= SECOND_LOOK
@@ -140,7 +146,7 @@ def screen_rows(
             out.prints[r, k] = v & uint32(0xFFFF)
             filled += int64(v != uint32(0xFFFFFFFF))
         out.filled[r] = filled
-        out.text_hash[r] = hash_text(s.buf, n)
+        out.text_hash[r] = hash_text(s.buf, s.words, n)
         found = trie.walk(s.buf, n, keywords, s.hits)
         if found > 0:
             hits = s.hits
@@ -151,11 +157,10 @@ def screen_rows(
                     out.hits[n_hits, 2] = s.pos[hits[k, 1]]
                     out.hits[n_hits, 3] = s.pos[hits[k, 2] - 1] + 1
                 n_hits += 1
-        if flagged and in_chinese:
-            blocked = bool(p >= chinese.block_at)
-            n_spans = weigh(r, chinese, n, m, d, hanzi, latin, blocked, tables, s, out.spans, n_spans)
-        elif flagged:
-            blocked = bool(p >= english.block_at)
-            n_spans = weigh(r, english, n, m, d, hanzi, latin, blocked, tables, s, out.spans, n_spans)
+        if flagged:
+            # One call, inlined: called from outside, its array pointers would be read from memory at each use.
+            model = chinese if in_chinese else english
+            blocked = bool(p >= model.block_at)
+            n_spans = weigh(r, model, n, m, hanzi, latin, g, blocked, tables, s, out.spans, n_spans)
     out.used[0] = n_hits
     out.used[1] = n_spans

@@ -12,9 +12,10 @@ written order, makes from the lane sums and from six proportions (`head_inputs`)
 logits.
 
 A message whose logit lies between `doubt_low` and `doubt_high` is looked at again by a *forest* of decision trees
-over the counts of a few thousand grams; its logit, clipped to that interval, replaces the first. A piecewise linear,
-rising table turns the logit into the score: the share of messages with that logit that are unwanted, on development
-data.
+over the counts of a few thousand grams and of a thousand characters as they were sent (code points, before anything is
+normalised: 'ａ' is not 'a', a traditional letter is not its simplified one); its logit, clipped to that interval,
+replaces the first. A piecewise linear, rising table turns the logit into the score: the share of messages with that
+logit that are unwanted, on development data.
 
 The two verdict thresholds are scores. Nothing here knows about evasion: a message is not worse for being oddly
 written. The file is a zip of plain arrays (`numpy.savez`), never a pickle. `version` is the hash of all that a score
@@ -46,10 +47,12 @@ F32 = npt.NDArray[np.float32]
 I16 = npt.NDArray[np.int16]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
+U16 = npt.NDArray[np.uint16]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 LANES: Final = 7
 LANE_BIAS: Final = 128
 EMPTY_SLOT: Final = np.uint64(0x0080_8080_8080_8080)
@@ -83,12 +86,22 @@ class LanguageModel(NamedTuple):
     doubt_low, doubt_high               logits; the forest decides strictly between them (low >= high: never)
     forest_keys      uint32[2**k]       by the top k bits of a gram hash: (bits 24..39 of the hash) << 16 | feature;
                                         feature NO_FEATURE: none
+    forest_points    uint16[65536]      by code point of the original text: feature, or NO_FEATURE; code points beyond
+                                        the array (beyond the BMP; all, when it is empty) are not counted
+    forest_counts    int64              features that are counts: of grams first, then of code points
     forest_roots     int32[T]           first node of each tree
-    forest_feature   int16[N]           feature compared at a node: a gram's count, or `forest_grams` + i: head input i,
-                                        or `forest_grams` + 13: the first logit
+    forest_feature   int16[N]           feature compared at a node: a count, or `forest_counts` + i: head input i, or
+                                        `forest_counts` + 13: the first logit
     forest_threshold float32[N]         value <= threshold goes left
     forest_child     int32[N, 2]        left, right: a node, or ~leaf (negative)
     forest_leaf      float32[L]         summed in the order of the trees, starting from `forest_bias`
+    The same forest by feature (`forest.with_masks`), for the kernel:
+    forest_ends      int32[F + 1]       feature f has the comparisons forest_ends[f] .. forest_ends[f + 1], cuts rising
+    forest_cut       float32[N]         a value above it ...
+    forest_tree      uint16[N]          ... takes from this tree's leaves ...
+    forest_mask      uint32[N]          ... those whose bit is 0 (the left branch); a tree has at most 32 leaves
+    forest_start     uint32[T]          leaves that can be reached when nothing is counted
+    forest_first     int32[T]           first leaf of each tree
     calibration_logit, calibration_score  float32[K], both rising: the score table, constant outside
     flag_at, block_at                   scores: a message at or above is flagged, blocked
     """
@@ -105,13 +118,20 @@ class LanguageModel(NamedTuple):
     doubt_high: np.float32
     forest_keys: U32
     forest_shift: np.uint64
-    forest_grams: np.int64
+    forest_points: U16
+    forest_counts: np.int64
     forest_bias: np.float32
     forest_roots: I32
     forest_feature: I16
     forest_threshold: F32
     forest_child: I32
     forest_leaf: F32
+    forest_ends: I32
+    forest_cut: F32
+    forest_tree: U16
+    forest_mask: U32
+    forest_start: U32
+    forest_first: I32
     calibration_logit: F32
     calibration_score: F32
     flag_at: np.float32
@@ -203,7 +223,7 @@ class Model:
         logit = logits[0]
         second_look = bool(model.doubt_low < logit < model.doubt_high)
         if second_look:
-            logit = min(max(_forest(model, grams, inputs, logit), model.doubt_low), model.doubt_high)
+            logit = min(max(_forest(model, text, grams, inputs, logit), model.doubt_low), model.doubt_high)
         category = Category(int(np.argmax(logits[1:])))
         return Scored(calibrated(model, logit), logit, category, logits[1:], second_look)
 
@@ -228,13 +248,18 @@ def read(text: str) -> tuple[U64, I32]:
 
 def read_column(texts: pa.Array) -> tuple[I64, U64, I32]:
     """`grams.gram_rows` over an Arrow string column without nulls: row pointers, gram hashes, counts per row."""
+    return gram_rows(*text_bytes(texts), reading.tables())
+
+
+def text_bytes(texts: pa.Array) -> tuple[U8, I32]:
+    """UTF-8 of a string column without nulls, and where its rows end: row r is bytes ends[r]..ends[r + 1]."""
     texts = texts.cast(pa.string())
     if texts.offset:
         texts = pa.concat_arrays([texts])
     _, offsets, data = texts.buffers()
     content = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(1, np.uint8)
     ends = np.frombuffer(offsets, np.int32)[texts.offset : texts.offset + len(texts) + 1]
-    return gram_rows(content, ends, reading.tables())
+    return content, ends
 
 
 @cache
@@ -296,13 +321,16 @@ def _head(model: LanguageModel, grams: U64, counts: I32) -> tuple[F32, F32]:
     return inputs, logits.astype(np.float32)
 
 
-def _forest(model: LanguageModel, grams: U64, inputs: F32, logit: np.float32) -> np.float32:
-    features = np.zeros(int(model.forest_grams) + INPUTS + 1, np.float32)
+def _forest(model: LanguageModel, text: str, grams: U64, inputs: F32, logit: np.float32) -> np.float32:
+    features = np.zeros(int(model.forest_counts) + INPUTS + 1, np.float32)
     for gram in grams.tolist():
         key = int(model.forest_keys[gram >> int(model.forest_shift)])
         if key & 0xFFFF != NO_FEATURE and key >> 16 == (gram >> 24) & 0xFFFF:
             features[key & 0xFFFF] += 1
-    features[int(model.forest_grams) : -1] = inputs
+    for point in map(ord, text):
+        if point < model.forest_points.size and model.forest_points[point] != NO_FEATURE:
+            features[model.forest_points[point]] += 1
+    features[int(model.forest_counts) : -1] = inputs
     features[-1] = logit
     total = model.forest_bias
     for root in model.forest_roots.tolist():

@@ -210,10 +210,10 @@ def _latin_grams(r: Read) -> None:
         ]
     before = 0
     for start, stop in _words(r):
-        word = 0x51
-        for c in map(_folded, r.letters[start:stop]):
-            word = (word ^ c) * K5 & M64
-            word ^= word >> 32
+        octets = bytes((c ^ c >> 8) & 0xFF for c in map(_folded, r.letters[start:stop]))
+        word = int.from_bytes(octets[-8:], "big") ^ int.from_bytes(octets[-16:-8], "big") * K8 & M64
+        word = (word ^ len(octets) << 56 & M64) * K5 & M64
+        word ^= word >> 32
         r.grams += [word * K6 & M64, (before ^ word * K8 & M64) * K7 & M64]
         before = word
 

@@ -21,10 +21,12 @@ from mingbai.engines.screening.model import (
     OUTPUTS,
     LanguageModel,
 )
+from mingbai.engines.screening.scoring import count_points
 
 F32 = npt.NDArray[np.float32]
 I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
+U8 = npt.NDArray[np.uint8]
 U32 = npt.NDArray[np.uint32]
 U64 = npt.NDArray[np.uint64]
 
@@ -115,13 +117,20 @@ def rounded(network: Network, chosen: U64, bits: int) -> LanguageModel:
         doubt_high=np.float32(0),
         forest_keys=np.full(2, NO_FEATURE, np.uint32),
         forest_shift=np.uint64(63),
-        forest_grams=np.int64(0),
+        forest_points=np.empty(0, np.uint16),
+        forest_counts=np.int64(0),
         forest_bias=np.float32(0),
         forest_roots=np.empty(0, np.int32),
         forest_feature=np.empty(0, np.int16),
         forest_threshold=np.empty(0, np.float32),
         forest_child=np.empty((0, 2), np.int32),
         forest_leaf=np.empty(0, np.float32),
+        forest_ends=np.zeros(1, np.int32),
+        forest_cut=np.empty(0, np.float32),
+        forest_tree=np.empty(0, np.uint16),
+        forest_mask=np.empty(0, np.uint32),
+        forest_start=np.empty(0, np.uint32),
+        forest_first=np.empty(0, np.int32),
         calibration_logit=np.array([-1, 1], np.float32),
         calibration_score=np.array([0, 1], np.float32),
         flag_at=np.float32(1),
@@ -175,7 +184,7 @@ def first_look(pointers: I64, grams: U64, counts: I32, model: LanguageModel) -> 
 
 
 @kernel
-def forest_counts(start: int, stop: int, grams: U64, keys: U32, shift: np.uint64, features: F32) -> None:
+def count_grams(start: int, stop: int, grams: U64, keys: U32, shift: np.uint64, features: F32) -> None:
     """Add the counts of one row's grams to `features`."""
     for q in range(start, stop):
         key = keys[grams[q] >> uint64(shift)]
@@ -186,17 +195,21 @@ def forest_counts(start: int, stop: int, grams: U64, keys: U32, shift: np.uint64
 
 
 @kernel
-def second_look(pointers: I64, grams: U64, logits: F32, inputs: F32, model: LanguageModel) -> F32:
-    """Final spam logits float32[n]: the forest's where the first is doubtful."""
+def second_look(
+    pointers: I64, grams: U64, data: U8, starts: I32, stops: I32, logits: F32, inputs: F32, model: LanguageModel
+) -> F32:
+    """Final spam logits float32[n]: the forest's where the first is doubtful. Row r is data[starts[r]:stops[r]]."""
     rows = pointers.size - 1
     out = np.empty(rows, np.float32)
-    count = model.forest_grams
+    count = model.forest_counts
     features = np.zeros(count + INPUTS + 1, np.float32)
+    touched = np.empty(count + 1, np.uint16)
     for r in range(rows):
         logit = logits[r, 0]
         if logit > model.doubt_low and logit < model.doubt_high:
             features[:] = np.float32(0.0)
-            forest_counts(pointers[r], pointers[r + 1], grams, model.forest_keys, model.forest_shift, features)
+            count_grams(pointers[r], pointers[r + 1], grams, model.forest_keys, model.forest_shift, features)
+            count_points(data, starts[r], stops[r], model.forest_points, features, touched, 0)
             for i in range(INPUTS):
                 features[count + i] = inputs[r, i]
             features[count + INPUTS] = logit

@@ -31,7 +31,7 @@ from mingbai.engines.screening.rulebook import Normalise
 from mingbai.engines.screening.rulebook_types import NumberPattern, Rule, Rulebook, digest_of
 from mingbai.engines.screening.schema import has_text, text_buffers
 from mingbai.engines.screening.trie import KeywordMatcher, compile_keywords
-from mingbai.engines.screening.url_hosts import UrlFlag, raw_address
+from mingbai.engines.screening.url_hosts import raw_address
 from mingbai.engines.screening.urls import UrlTable
 from mingbai.kernel.verdicts import Reason, Verdict
 
@@ -117,7 +117,10 @@ class _Triples:
 
     def arrays(self, active: Bools) -> tuple[I64, I64, U64, I64, I64]:
         """All of it (there must be some), without rules that are not active."""
-        rows, rules, bits, starts, ends = (np.concatenate(column) for column in zip(*self.parts, strict=True))
+        if len(self.parts) == 1:
+            rows, rules, bits, starts, ends = self.parts[0]
+        else:
+            rows, rules, bits, starts, ends = (np.concatenate(column) for column in zip(*self.parts, strict=True))
         kept = active[rules]
         return (
             (rows, rules, bits, starts, ends)
@@ -128,8 +131,12 @@ class _Triples:
 
 def _is_first(rows: I64, rules: I64) -> Bools:
     """Whether each pair is the first of its kind, equal ones adjacent."""
-    new = np.ones(len(rows), np.bool_)
-    new[1:] = (rows[1:] != rows[:-1]) | (rules[1:] != rules[:-1])
+    return _differs_from_last(rows) | _differs_from_last(rules)
+
+
+def _differs_from_last(values: I64) -> Bools:
+    new = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=new[1:])
     return new
 
 
@@ -288,7 +295,7 @@ class CompiledRules:
         self._match_regexes(batch, active, triples)
         self._match_columns(batch, triples)
         self._match_plain(n, active, triples)
-        code = _verification_codes(batch, links, codes_at)
+        code = codes.verification_codes(batch.column("text"), links, codes_at)
         service_code = _service_codes(batch)
         if not triples.parts:
             return _silence(n, code, service_code)
@@ -319,34 +326,42 @@ class CompiledRules:
         self, n: int, rows: I64, rules: I64, bits: U64, spans: I32, code: Bools, service_code: Bools
     ) -> RuleOutcome:
         """rows, rules, bits: the pairs that fire, by row and then by rank; at least one."""
+        first = np.flatnonzero(_differs_from_last(rows))  # of each row's pairs, which are in the order of rank
+        decided, deciding = rows[first], rules[first]
         winner = np.full(n, -1, np.int32)
-        winner[rows[::-1]] = rules[::-1]  # of several assignments the last, which is the first in rank, stays
-        decided = winner >= 0
+        winner[decided] = deciding
+        action = np.full(n, RuleOutcome.NONE, np.uint8)
+        action[decided] = self._actions[deciding]
+        category = np.full(n, RuleOutcome.NONE, np.uint8)
+        category[decided] = self._categories[deciding]
         offsets = np.zeros(n + 1, np.int32)
         np.cumsum(np.bincount(rows, minlength=n), out=offsets[1:])
-        is_allow = self._actions[rules] == Verdict.ALLOW
+        present = int(np.bitwise_or.reduce(bits))
+        nowhere = np.zeros(n, np.bool_)
 
         def mask(pairs: Bools) -> Bools:
+            if not pairs.any():
+                return nowhere
             result = np.zeros(n, np.bool_)
             result[rows[pairs]] = True
             return result
 
-        def has(kinds: int) -> Bools:
-            return np.asarray((bits & np.uint64(kinds)) != 0, np.bool_)
+        def having(kinds: int) -> Bools:
+            return mask((bits & np.uint64(kinds)) != 0) if present & kinds else nowhere
 
         return RuleOutcome(
-            action=np.where(decided, self._actions[winner], np.uint8(RuleOutcome.NONE)),
-            category=np.where(decided, self._categories[winner], np.uint8(RuleOutcome.NONE)),
+            action=action,
+            category=category,
             winner=winner,
             rules=pa.ListArray.from_arrays(pa.array(offsets), self._ids.take(pa.array(rules))),
             spans=spans,
             reasons={
-                Reason.RULE_KEYWORD: mask(has(KEYWORDS | ALL_OF_ALL)),
-                Reason.RULE_REGEX: mask(has(REGEXES)),
-                Reason.RULE_URL: mask(has(DOMAINS | URLS)),
-                Reason.RULE_NUMBER: mask(has(NUMBERS)),
-                Reason.RULE_CONDITION: mask(~has(TEXT)),
-                Reason.RULE_ALLOW: mask(is_allow),
+                Reason.RULE_KEYWORD: having(KEYWORDS | ALL_OF_ALL),
+                Reason.RULE_REGEX: having(REGEXES),
+                Reason.RULE_URL: having(DOMAINS | URLS),
+                Reason.RULE_NUMBER: having(NUMBERS),
+                Reason.RULE_CONDITION: mask((bits & np.uint64(TEXT)) == 0),
+                Reason.RULE_ALLOW: mask(self._actions[rules] == Verdict.ALLOW),
             },
             code=code,
             service_code=service_code,
@@ -364,12 +379,13 @@ class CompiledRules:
         rows, starts, ends = hits[position, 0], hits[position, 2], hits[position, 3]
         rules, bits, numbers = targets.rules[target], targets.bits[target], targets.numbers[target]
         is_rule = rules != _CODE
-        for k in np.flatnonzero(numbers >= 0).tolist():
+        for k in np.flatnonzero(numbers >= 0).tolist() if self.number_patterns else ():
             text = batch.column("text")[int(rows[k])].as_py()
             number = self.number_patterns[int(numbers[k])]
             is_rule[k] = contact_numbers.stands_alone(number, text, int(starts[k]), int(ends[k]))
         triples.add(rows[is_rule], rules[is_rule], bits[is_rule], starts[is_rule], ends[is_rule])
-        return np.unique(rows[rules == _CODE])
+        with_code: I64 = rows[rules == _CODE]
+        return np.asarray(with_code[_differs_from_last(with_code)], np.int64)  # hits come row by row
 
     def _match_regexes(self, batch: pa.RecordBatch, active: Bools, triples: _Triples) -> None:
         """Comes last of the text conditions: where a rule has others, only rows that met those are scanned."""
@@ -428,7 +444,9 @@ class CompiledRules:
 
     def _match_columns(self, batch: pa.RecordBatch, triples: _Triples) -> None:
         """Senders, access codes and signatures: everywhere, or only in rows where a text condition was met."""
-        found_rows = np.unique(np.concatenate([np.zeros(0, np.int64), *(part[0] for part in triples.parts)]))
+        found_rows = np.zeros(0, np.int64)
+        if triples.parts and any(columns.narrowed for columns in self._columns.values()):
+            found_rows = np.unique(np.concatenate([part[0] for part in triples.parts]))
         for name, bit in (("sender", SENDERS), ("access_code", ACCESS_CODES), ("signature", SIGNATURES)):
             columns = self._columns[name]
             for table, rows in ((columns.everywhere, None), (columns.narrowed, found_rows)):
@@ -569,17 +587,6 @@ _REASONS = (
     *(Reason.RULE_KEYWORD, Reason.RULE_REGEX, Reason.RULE_URL),
     *(Reason.RULE_NUMBER, Reason.RULE_CONDITION, Reason.RULE_ALLOW),
 )
-
-
-def _verification_codes(batch: pa.RecordBatch, links: UrlTable, rows: I64) -> Bools:
-    """rows: those with one of `codes.WORDS`."""
-    result = np.zeros(batch.num_rows, np.bool_)
-    if len(rows):
-        foreign = set(links.rows[(links.flags & int(UrlFlag.OFFICIAL)) == 0].tolist())
-        texts = batch.column("text")
-        for row in rows.tolist():
-            result[row] = codes.is_verification_code(texts[row].as_py(), has_foreign_url=row in foreign)
-    return result
 
 
 def _service_codes(batch: pa.RecordBatch) -> Bools:

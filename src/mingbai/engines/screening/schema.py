@@ -39,6 +39,15 @@ DECISION: Final = pa.schema(
 )
 
 
+def column(kind: pa.DataType, values: npt.NDArray[np.generic], *children: pa.Array) -> pa.Array:
+    """An Arrow array without nulls over the memory of `values`; for a list, `values` are the offsets of its child.
+
+    What `pa.array` does at a third of the price, which counts when a batch is one message.
+    """
+    rows = len(values) - 1 if children else len(values)
+    return pa.Array.from_buffers(kind, rows, [None, pa.py_buffer(values)], children=list(children))
+
+
 def text_buffers(batch: pa.RecordBatch, name: str = "text") -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
     """The UTF-8 bytes and the int32 offsets (n + 1) of a string column, without a copy where Arrow allows.
 

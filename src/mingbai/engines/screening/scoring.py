@@ -28,13 +28,22 @@ I32 = npt.NDArray[np.int32]
 I64 = npt.NDArray[np.int64]
 
 STORED_HITS: Final = 32 * MAX_LETTERS  # as many keyword hits as a message can have: 32 lengths from each letter
-MAX_FOREST_FEATURES: Final = 8192
+MAX_FOREST_FEATURES: Final = 1 << 15  # as many as `forest_feature` can number
+SHAPE_SOUNDS: Final = 0  # places in `Scratch.shape`: how many sounds,
+SHAPE_SPELLED: Final = 1  # and whether some of them came from pinyin
+
+MAX_TREES: Final = 1 << 12
+LOWEST_BIT: Final = np.zeros(37, np.int64)
+for _place in range(32):
+    LOWEST_BIT[(1 << _place) % 37] = _place
 
 
 class Scratch(NamedTuple):
     """Working memory of one thread."""
 
+    # The message, as reading leaves it.
     buf: U16
+    words: U64  # the memory of buf, four letters a word
     pos: U32
     marks: U32
     digits: U16
@@ -42,37 +51,89 @@ class Scratch(NamedTuple):
     origin: U16
     grams: U64
     owner: U32
+    windows: U64
     mins: U32
+    shape: I64  # of the last `read_grams`, by SHAPE_SOUNDS and SHAPE_SPELLED
+    # What the model makes of it.
     inputs: F32
+    shrink: F32  # [1], of the last `run_head`
     hidden: F32
     logits: F32
-    lanes: I64
-    features: F32
+    lanes: I64  # seven sums, then the number of matched grams
+    features: F32  # of the forest; zero between messages
+    touched: U16  # features that are not zero
+    alive: U32  # leaves of each tree that may still be the one
     hits: I32
-    weights: I64  # of letters, fixed point
-    gone: U8  # letters taken as evidence
+    # Evidence. The message before anything was taken out of it:
+    whole: U16
+    whole_marks: U32
+    # its letters as a list (number j is letter j - 1), with the slots and shares of the grams that end at each:
+    prev: U16
+    next: U16
+    code: U64
+    sound: U64
+    single: U64
+    double: U64
+    triple: U64
+    tail: U64  # slots of the other grams
+    reach: U32  # and the letters they cover, first << 16 | end
+    pull: U64
+    share_single: I32
+    share_double: I32
+    share_triple: I32
+    tails: I32  # of each unit, the shares of the other grams
+    first: U16  # letter of each unit
+    unit: U16  # of each letter
+    keys: I32  # of each unit
+    gone: U8  # letters named
 
 
 def new_scratch() -> Scratch:
     """Working memory for one thread; the kernel allocates none."""
+    letters, grams, marks = MAX_LETTERS + 8, MAX_GRAMS + 64, MAX_MARKS + 8
+    words = np.zeros(letters // 4, np.uint64)
     return Scratch(
-        np.empty(MAX_LETTERS + 8, np.uint16),
-        np.empty(MAX_LETTERS + 8, np.uint32),
-        np.empty(MAX_MARKS + 8, np.uint32),
-        np.empty(MAX_LETTERS + 8, np.uint16),
-        np.empty(MAX_LETTERS + 8, np.uint16),
-        np.empty(MAX_LETTERS + 8, np.uint16),
-        np.empty(MAX_GRAMS + 64, np.uint64),
-        np.empty(MAX_GRAMS + 64, np.uint32),
-        np.empty(16, np.uint32),
-        np.empty(INPUTS, np.float32),
-        np.empty(HIDDEN, np.float32),
-        np.empty(OUTPUTS, np.float32),
-        np.empty(8, np.int64),
-        np.zeros(MAX_FOREST_FEATURES, np.float32),
-        np.empty((STORED_HITS, 3), np.int32),
-        np.empty(MAX_LETTERS + 8, np.int64),
-        np.empty(MAX_LETTERS + 8, np.uint8),
+        buf=words.view(np.uint16),
+        words=words,
+        pos=np.zeros(letters, np.uint32),
+        marks=np.zeros(marks, np.uint32),
+        digits=np.zeros(letters, np.uint16),
+        snd=np.zeros(letters, np.uint16),
+        origin=np.zeros(letters, np.uint16),
+        grams=np.zeros(grams, np.uint64),
+        owner=np.zeros(grams, np.uint32),
+        windows=np.zeros(letters, np.uint64),
+        mins=np.zeros(16, np.uint32),
+        shape=np.zeros(2, np.int64),
+        inputs=np.zeros(INPUTS, np.float32),
+        shrink=np.zeros(1, np.float32),
+        hidden=np.zeros(HIDDEN, np.float32),
+        logits=np.zeros(OUTPUTS, np.float32),
+        lanes=np.zeros(8, np.int64),
+        features=np.zeros(MAX_FOREST_FEATURES, np.float32),
+        touched=np.zeros(MAX_FOREST_FEATURES, np.uint16),
+        alive=np.zeros(MAX_TREES, np.uint32),
+        hits=np.zeros((STORED_HITS, 3), np.int32),
+        whole=np.zeros(letters, np.uint16),
+        whole_marks=np.zeros(marks, np.uint32),
+        prev=np.zeros(letters, np.uint16),
+        next=np.zeros(letters, np.uint16),
+        code=np.zeros(letters, np.uint64),
+        sound=np.zeros(letters, np.uint64),
+        single=np.zeros(letters, np.uint64),
+        double=np.zeros(letters, np.uint64),
+        triple=np.zeros(letters, np.uint64),
+        tail=np.zeros(grams, np.uint64),
+        reach=np.zeros(grams, np.uint32),
+        pull=np.zeros(5, np.uint64),
+        share_single=np.zeros(letters, np.int32),
+        share_double=np.zeros(letters, np.int32),
+        share_triple=np.zeros(letters, np.int32),
+        tails=np.zeros(letters, np.int32),
+        first=np.zeros(letters, np.uint16),
+        unit=np.zeros(letters, np.uint16),
+        keys=np.zeros(letters, np.int32),
+        gone=np.zeros(letters, np.uint8),
     )
 
 
@@ -126,6 +187,7 @@ def run_head(
     """Lane sums and proportions -> s.inputs, s.logits. The order of every float32 operation is the reference's."""
     one = float32(1.0)
     shrink = one / np.sqrt(float32(matched + 1))
+    s.shrink[0] = shrink
     inputs = s.inputs
     for lane in range(LANES):
         inputs[lane] = float32(lanes[lane]) * model.lane_scale[lane] * shrink
@@ -175,31 +237,99 @@ def run_head(
     logits[0], logits[1], logits[2], logits[3], logits[4], logits[5] = l0, l1, l2, l3, l4, l5
 
 
+@inline
+def count_points(
+    data: U8, start: Number, stop: Number, points: U16, features: F32, touched: U16, used: Number
+) -> Number:
+    """Add the code points of data[start:stop], valid UTF-8, to the features that `points` gives them.
+
+    Features that were zero are listed in `touched` from index `used`; returns the new `used`.
+    """
+    i = uint64(start)
+    end = uint64(stop)
+    low = uint32(0x3F)
+    while i < end:
+        c = uint32(data[i])
+        if c < uint32(0x80):
+            i += uint64(1)
+        elif c < uint32(0xE0):
+            if i + uint64(1) >= end:
+                break
+            c = ((c & uint32(0x1F)) << uint32(6)) | (uint32(data[i + uint64(1)]) & low)
+            i += uint64(2)
+        elif c < uint32(0xF0):
+            if i + uint64(2) >= end:
+                break
+            c = (
+                ((c & uint32(0x0F)) << uint32(12))
+                | ((uint32(data[i + uint64(1)]) & low) << uint32(6))
+                | (uint32(data[i + uint64(2)]) & low)
+            )
+            i += uint64(3)
+        else:  # beyond the BMP
+            i += uint64(4)
+            continue
+        if c < uint32(points.shape[0]):
+            feature = points[c]
+            if uint32(feature) != uint32(NO_FEATURE):
+                if features[feature] == float32(0.0):
+                    touched[used] = feature
+                    used += 1
+                features[feature] += float32(1.0)
+    return used
+
+
+@inline
+def exclude(model: LanguageModel, feature: Number, value: Number, alive: U32) -> None:
+    """Take from each tree the leaves that a feature of this value does not lead to."""
+    for k in range(uint64(model.forest_ends[feature]), uint64(model.forest_ends[feature + 1])):
+        if value <= model.forest_cut[k]:
+            break
+        alive[model.forest_tree[k]] &= model.forest_mask[k]
+
+
+@inline
+def lowest_bit(v: Number) -> Number:
+    """Place of the lowest bit set in a uint32 that is not 0: of 32 powers of two no two agree modulo 37."""
+    return LOWEST_BIT[(v & (uint32(0) - v)) % uint32(37)]
+
+
 @outline
-def second_look(model: LanguageModel, g: Number, s: Scratch) -> Number:
-    """The forest's logit of a doubtful message."""
-    base = model.forest_grams
+def second_look(model: LanguageModel, data: U8, start: Number, stop: Number, g: Number, s: Scratch) -> Number:
+    """The forest's logit of the doubtful message data[start:stop]. s.features is zero before and after.
+
+    The definition walks each tree from its root (`model.forest_child`). Here the leaf that it would come to is what is
+    left when every comparison that goes right has excluded the leaves on its left, and that leaf's left neighbours
+    (`forest.with_masks`).
+    """
+    base = model.forest_counts
     features = s.features
-    for k in range(base):
-        features[k] = float32(0.0)
+    alive = s.alive
     shift = model.forest_shift
+    trees = uint64(model.forest_start.shape[0])
+    for t in range(trees):
+        alive[t] = model.forest_start[t]
+    used = int64(0)
     for k in range(uint64(g)):
         h = s.grams[k]
         key = model.forest_keys[h >> shift]
-        if (key >> uint32(16)) == uint32((h >> uint64(24)) & uint64(0xFFFF)) and (key & uint32(0xFFFF)) != uint32(
-            NO_FEATURE
-        ):
-            features[key & uint32(0xFFFF)] += float32(1.0)
+        feature = key & uint32(0xFFFF)
+        if (key >> uint32(16)) == uint32((h >> uint64(24)) & uint64(0xFFFF)) and feature != uint32(NO_FEATURE):
+            if features[feature] == float32(0.0):
+                s.touched[used] = feature
+                used += 1
+            features[feature] += float32(1.0)
+    used = count_points(data, start, stop, model.forest_points, features, s.touched, used)
+    for k in range(uint64(used)):
+        feature = s.touched[k]
+        exclude(model, feature, features[feature], alive)
+        features[feature] = float32(0.0)
     for i in range(INPUTS):
-        features[base + i] = s.inputs[i]
-    features[base + INPUTS] = s.logits[0]
+        exclude(model, uint64(base) + uint64(i), s.inputs[i], alive)
+    exclude(model, uint64(base) + uint64(INPUTS), s.logits[0], alive)
     total = model.forest_bias
-    for tree in range(model.forest_roots.shape[0]):
-        node = int64(model.forest_roots[tree])
-        while node >= 0:
-            right = int64(features[model.forest_feature[node]] > model.forest_threshold[node])
-            node = int64(model.forest_child[node, right])
-        total = float32(total + model.forest_leaf[~node])
+    for t in range(trees):
+        total = float32(total + model.forest_leaf[model.forest_first[t] + lowest_bit(alive[t])])
     return float32(total)
 
 
@@ -236,24 +366,35 @@ def read_grams(
         spelled = may_spell(s.buf, n)
         ns = sound_out(s.buf, n, tables.sounds, tables.pinyin, s.snd, s.origin) if spelled else n
         g = chinese_grams(s.buf, n, tables.sounds, spelled, s.snd, ns, s.grams, s.mins)
-        g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, False, g)
+        s.shape[SHAPE_SOUNDS] = ns
+        s.shape[SHAPE_SPELLED] = int64(spelled)
+        g = mark_grams(s.buf, n, s.marks, m, s.grams, s.owner, g)
     else:
-        g = latin_grams(s.buf, n, s.marks, m, links, s.origin, s.grams, s.owner, False, s.mins)
-    return number_grams(s.buf, n, s.digits, d, s.grams, s.owner, False, g)
+        g = latin_grams(s.buf, n, s.marks, m, links, s.origin, s.windows, s.grams, s.owner, s.mins)
+    return number_grams(s.buf, n, s.digits, d, s.grams, s.owner, g)
 
 
 @inline
 def score(
-    model: LanguageModel, n: Number, m: Number, g: Number, hanzi: Number, latin: Number, s: Scratch
+    model: LanguageModel,
+    data: U8,
+    start: Number,
+    stop: Number,
+    n: Number,
+    m: Number,
+    g: Number,
+    hanzi: Number,
+    latin: Number,
+    s: Scratch,
 ) -> tuple[float, float, int, bool]:
-    """(score, logit, category, the forest decided) of the message whose grams lie in s."""
+    """(score, logit, category, the forest decided) of the message data[start:stop], whose grams lie in s."""
     matched = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
     s.lanes[LANES] = matched
     run_head(model, s.lanes, matched, g, n, m, hanzi, latin, s)
     logit = s.logits[0]
     second = model.doubt_low < logit and logit < model.doubt_high
     if second:
-        logit = min(max(second_look(model, g, s), model.doubt_low), model.doubt_high)
+        logit = min(max(second_look(model, data, start, stop, g, s), model.doubt_low), model.doubt_high)
     category = 0
     for c in range(1, OUTPUTS - 1):
         if s.logits[1 + c] > s.logits[1 + category]:

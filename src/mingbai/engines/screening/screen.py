@@ -7,6 +7,7 @@ something was found in them: rules, URLs, campaigns, the evidence put together. 
 from __future__ import annotations
 
 import threading
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +15,11 @@ import pyarrow as pa
 
 from mingbai.engines.screening import campaigns, kernel, reading, url_scan, urls, verdict
 from mingbai.engines.screening.campaigns import Counters, CounterUpdates, Table
+from mingbai.engines.screening.jit import kernel as compiled
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.rules import RuleOutcome, Seen
-from mingbai.engines.screening.schema import DECISION, SPAN, has_text, text_buffers
+from mingbai.engines.screening.schema import DECISION, SPAN, column, has_text, text_buffers
 from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.url_hosts import UrlFlag
 
@@ -57,13 +59,13 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     )  # fmt: skip
     decisions = pa.RecordBatch.from_arrays(
         [
-            pa.array(verdicts),
-            pa.array(categories),
-            pa.array(seen.score),
+            column(pa.uint8(), verdicts),
+            column(pa.uint8(), categories),
+            column(pa.float32(), seen.score),
             verdict.reasons(bits, total),
             fired.rules,
             _spans(rows, seen, fired, links),
-            pa.array(campaign),
+            column(pa.uint64(), campaign),
             pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(seen.prints)]),
         ],
         schema=DECISION,
@@ -120,13 +122,13 @@ def with_thresholds(policy: Policy, language: LanguageModel) -> LanguageModel:
 
 
 def _limits(policy: Policy) -> verdict.Limits:
-    chinese = with_thresholds(policy, policy.model.chinese)
-    english = with_thresholds(policy, policy.model.english)
+    chinese, english = policy.model.chinese, policy.model.english
+    flag_at, block_at = policy.flag_at, policy.block_at
     return verdict.Limits(
-        chinese.flag_at,
-        chinese.block_at,
-        english.flag_at,
-        english.block_at,
+        chinese.flag_at if flag_at is None else np.float32(flag_at),
+        chinese.block_at if block_at is None else np.float32(block_at),
+        english.flag_at if flag_at is None else np.float32(flag_at),
+        english.block_at if block_at is None else np.float32(block_at),
         int(policy.lookalike),
         campaigns.bits_for(policy.burst.senders),
         campaigns.bits_for(policy.burst.receivers),
@@ -171,33 +173,46 @@ def _sight(
 
 def _spans(rows: int, seen: kernel.Readings, fired: RuleOutcome, links: urls.UrlTable) -> pa.ListArray:
     """What to mark in each original text: the model's evidence, what rules matched, noteworthy URLs; merged."""
-    parts = [seen.spans, fired.spans]
     official = int(UrlFlag.OFFICIAL)
     noteworthy = [
         (row, url.start, url.end)
         for row, url in zip(links.rows.tolist(), links.urls, strict=True)
-        if url.flags & ~official
+        if int(url.flags) & ~official
     ]
-    if noteworthy:
-        parts.append(np.array(noteworthy, np.int32))
-    spans = parts[0] if len(fired.spans) == 0 and not noteworthy else _merge(np.concatenate(parts))
+    spans = seen.spans
+    if len(fired.spans) or noteworthy:
+        others = np.concatenate([fired.spans, np.array(noteworthy, np.int32).reshape(-1, 3)])
+        others = others[np.lexsort((others[:, 1], others[:, 0]))]
+        merged = np.empty((len(spans) + len(others), 3), np.int32)
+        spans = merged[: _merge(spans, others, merged)]
     ends = np.zeros(rows + 1, np.int32)
+    if len(spans) == 0:
+        return column(_SPANS, ends, _NO_MARKS)
     ends[1:] = np.cumsum(np.bincount(spans[:, 0], minlength=rows), dtype=np.int32)
-    values = pa.StructArray.from_arrays(
-        [pa.array(np.ascontiguousarray(spans[:, 1])), pa.array(np.ascontiguousarray(spans[:, 2]))], fields=list(SPAN)
-    )
-    return pa.ListArray.from_arrays(pa.array(ends), values)
+    places = [column(pa.int32(), np.ascontiguousarray(spans[:, k])) for k in (1, 2)]
+    marks = pa.Array.from_buffers(SPAN, len(spans), [None], children=places)
+    return column(_SPANS, ends, marks)
 
 
-def _merge(spans: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Sort by row and start; spans of a row that touch become one."""
-    spans = spans[np.lexsort((spans[:, 1], spans[:, 0]))]
-    key = spans[:, 0].astype(np.int64) << 32
-    reach = np.maximum.accumulate(key + spans[:, 2])  # within a row the furthest end so far
-    new = np.ones(len(spans), np.bool_)
-    new[1:] = key[1:] + spans[1:, 1] > reach[:-1]
-    first = np.flatnonzero(new)
-    last = np.append(first[1:], len(spans)) - 1
-    out = spans[first].copy()
-    out[:, 2] = (reach[last] & 0xFFFFFFFF).astype(np.int32)
-    return out
+_SPANS: Final = DECISION.field("spans").type
+_NO_MARKS: Final = pa.array([], SPAN)
+
+
+@compiled
+def _merge(first: npt.NDArray[np.int32], second: npt.NDArray[np.int32], out: npt.NDArray[np.int32]) -> int:
+    """Two lists of spans, each by row and start, into one; spans of a row that touch become one. Returns how many."""
+    used = -1
+    i = j = 0
+    while i < first.shape[0] or j < second.shape[0]:
+        take_first = j >= second.shape[0]
+        if not take_first and i < first.shape[0]:
+            take_first = first[i, 0] < second[j, 0] or (first[i, 0] == second[j, 0] and first[i, 1] <= second[j, 1])
+        row, start, end = first[i] if take_first else second[j]
+        i += take_first
+        j += not take_first
+        if used >= 0 and out[used, 0] == row and start <= out[used, 2]:
+            out[used, 2] = max(out[used, 2], end)
+        else:
+            used += 1
+            out[used, 0], out[used, 1], out[used, 2] = row, start, end
+    return used + 1

@@ -19,7 +19,7 @@ from importlib import resources
 
 from mingbai.engines.screening import brands
 
-_CACHED_HOSTS = 1 << 16
+CACHED_HOSTS = 1 << 16
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _NUMBER = re.compile(r"0x[0-9a-f]{1,8}|[0-9]{1,11}")
 _ASCII_START = re.compile(r"[A-Za-z0-9-]+")
@@ -38,8 +38,12 @@ class UrlFlag(IntFlag):
     IDN = 32  # a name with characters beyond ASCII
 
 
-class Evidence(IntFlag):
-    """What stands around a run of host characters."""
+_OFFICIAL, _LOOKALIKE, _SHORTENER = int(UrlFlag.OFFICIAL), int(UrlFlag.LOOKALIKE), int(UrlFlag.SHORTENER)
+_RAW_ADDRESS, _IDN = int(UrlFlag.RAW_ADDRESS), int(UrlFlag.IDN)
+
+
+class Evidence:
+    """What stands around a run of host characters: bits of an int, because arithmetic on `IntFlag` is slow."""
 
     SCHEME = 1  # http:// and the like before it
     PATH = 2  # a path, query or port behind it
@@ -54,7 +58,7 @@ class Host:
 
     name: str
     domain: str  # registrable domain; the address itself for a raw address
-    flags: UrlFlag
+    flags: int  # of `UrlFlag`
     brand: str  # id of the brand that it is or imitates, or ""
     key: int  # stable 64-bit hash of `domain`, for tables of hosts seen
 
@@ -164,23 +168,23 @@ def raw_address(host: str) -> str | None:
     return str(ipaddress.IPv4Address(number))
 
 
-@lru_cache(_CACHED_HOSTS)
+@lru_cache(CACHED_HOSTS)
 def describe_host(name: str) -> Host:
     """Everything there is to say about a canonical host name or address."""
     address = raw_address(name)
     if address is not None:
-        return Host(address, address, UrlFlag.RAW_ADDRESS, "", _key(address))
+        return Host(address, address, _RAW_ADDRESS, "", _key(address))
     labels, suffix = split_host(name)
     domain = f"{labels[-1]}.{suffix}" if labels else suffix
     own = brands.official_brand(name, labels[-1] if labels else "", suffix)
     if own:
-        return Host(name, domain, UrlFlag.OFFICIAL, own, _key(domain))
-    flags = UrlFlag.IDN if "xn--" in name else UrlFlag.NONE
+        return Host(name, domain, _OFFICIAL, own, _key(domain))
+    flags = _IDN if "xn--" in name else 0
     if name.removeprefix("www.") in _shorteners() or domain in _shorteners():
-        return Host(name, domain, flags | UrlFlag.SHORTENER, "", _key(domain))
+        return Host(name, domain, flags | _SHORTENER, "", _key(domain))
     imitated = brands.imitated_brand([_decoded(label) for label in labels], to_unicode(suffix))
     if imitated:
-        flags |= UrlFlag.LOOKALIKE
+        flags |= _LOOKALIKE
     return Host(name, domain, flags, imitated, _key(domain))
 
 
@@ -188,7 +192,7 @@ def _key(domain: str) -> int:
     return int.from_bytes(hashlib.blake2b(domain.encode(), digest_size=8).digest(), "little")
 
 
-@lru_cache(_CACHED_HOSTS)
+@lru_cache(CACHED_HOSTS)
 def host_in(run: str, evidence: int) -> tuple[Host, int] | None:
     """The host at the beginning of a run of host characters, and its length in the run; None if there is none.
 
@@ -201,7 +205,7 @@ def host_in(run: str, evidence: int) -> tuple[Host, int] | None:
             return describe_host(address), len(run)
         name = to_ascii(run) if run.isascii() and "." in run else None
         # With a path behind it the run is whole, whatever its suffix; so it is if a brand owns it (mydhl.express.dhl).
-        if name is not None and (evidence & Evidence.PATH or describe_host(name).flags & UrlFlag.OFFICIAL):
+        if name is not None and (evidence & Evidence.PATH or describe_host(name).flags & _OFFICIAL):
             return describe_host(name), len(run)
     elif evidence & Evidence.PATH and run.count(".") == 3 and raw_address(run) is not None:
         return describe_host(run), len(run)
@@ -258,4 +262,4 @@ def _is_host(name: str, evidence: int, *, is_whole: bool) -> bool:
         return True
     flags = describe_host(name).flags
     # "on Linkedin.If you" names a brand; "linkedinlogin.info" imitates one.
-    return bool(flags & UrlFlag.OFFICIAL or (flags & UrlFlag.LOOKALIKE and not brands.is_token(name_part)))
+    return bool(flags & _OFFICIAL or (flags & _LOOKALIKE and not brands.is_token(name_part)))

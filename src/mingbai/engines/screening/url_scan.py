@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import uint64
 
-from mingbai.engines.screening.jit import arithmetic, inline, outline
+from mingbai.engines.screening.jit import arithmetic, inline, int64, outline, uint64
 from mingbai.engines.screening.url_hosts import suffixes
 
 PLAIN = 1  # `url_candidate`: a URL may be written as it should be
@@ -387,6 +386,37 @@ def _is_beside_chinese(data: U8, a: int, b: int, start: int, stop: int) -> bool:
     return (left >= a and data[left] >= 0x80) or (right < b and data[right] >= 0xE3 and data[right] <= 0xEF)
 
 
+@inline
+def _next_sign(data: U8, i: int, b: int) -> int:
+    """Place of the next byte that can make more of a word: a dot, a colon, a letter beyond ASCII; b if there is none.
+
+    Blocks of 16 bytes are compared as one vector; indexes are unsigned, or numba would check each for being negative.
+    """
+    k, end = uint64(i), uint64(b)
+    while k + uint64(16) <= end:
+        found = False
+        for j in range(uint64(16)):
+            c = data[k + j]
+            found |= (c == 46) | (c == 58) | ((c >= 0xC3) & (c <= 0xD3))
+        if found:
+            break
+        k += uint64(16)
+    while k < end:
+        c = data[k]
+        if (c == 46) | (c == 58) | ((c >= 0xC3) & (c <= 0xD3)):
+            break
+        k += uint64(1)
+    return int(int64(k))
+
+
+@inline
+def _count_chars(data: U8, a: int, b: int) -> int:
+    count = 0
+    for k in range(uint64(a), uint64(b)):  # unsigned, see `_next_sign`
+        count += data[k] & 0xC0 != 0x80
+    return count
+
+
 @outline
 def _scan(data: U8, a: int, b: int, row: int, out: I64, count: int, tables: ScanTables) -> int:
     """Runs of one row, appended to `out` from `count`; returns the new count, which may exceed the room."""
@@ -394,13 +424,30 @@ def _scan(data: U8, a: int, b: int, row: int, out: I64, count: int, tables: Scan
     i = a
     counted = a  # bytes before it are counted in `chars`
     chars = 0
-    while i < b:
-        if not classes[data[i]] & (_ALNUM | _LETTER_LEAD):
-            i += 1
+    while True:
+        sign = _next_sign(data, i, b)
+        if sign >= b:
+            break
+        if data[sign] == 58 and not (sign + 2 < b and data[sign + 1] == 47 and data[sign + 2] == 47):
+            i = sign + 1
             continue
-        start = i
-        end = _host_end(data, i, b, classes)
-        i = end
+        start = sign  # what is left of it in its run is plain letters, digits, hyphens
+        while start > i and classes[data[start - 1]] & (_ALNUM | _SIGN):
+            start -= 1
+        while start < b and not classes[data[start]] & (_ALNUM | _LETTER_LEAD):
+            start += 1
+        i = start
+        kinds = 0
+        while i < b:
+            kind = classes[data[i]]
+            if kind & (_ALNUM | _DOT | _SIGN):
+                i += 1
+            elif kind & _LETTER_LEAD and i + 1 < b:
+                i += 2
+            else:
+                break
+            kinds |= kind
+        end = i
         host_start, wide_end = start, -1
         evidence = 0
         if end + 2 < b and data[end] == 58 and data[end + 1] == 47 and data[end + 2] == 47:
@@ -436,18 +483,20 @@ def _scan(data: U8, a: int, b: int, row: int, out: I64, count: int, tables: Scan
                 while wide_end < b and data[wide_end] & 0xC0 == 0x80:
                     wide_end += 1
         else:
+            if kinds & (_DOT | _LETTER_LEAD) == 0:
+                continue  # a word: only dots and letters beyond ASCII make more of it
             if host_start > a and data[host_start - 1] == 64:
                 continue  # the domain of an e-mail address
             if end < b and data[end] == 64:
                 continue  # and its local part
-            if _is_cut(data, a, b, start, end, classes):
+            beside = (start > a and data[start - 1] >= 0x80) or (end < b and data[end] >= 0x80)
+            if beside and _is_cut(data, a, b, start, end, classes):
                 evidence = RETRY
             while end > host_start and not classes[data[end - 1]] & _ALNUM and data[end - 1] < 0x80:
                 end -= 1
             if evidence == 0 and not _may_be_host(data, host_start, end, data[end] if end < b else 0, tables.suffixes):
                 continue
-        for k in range(counted, start):
-            chars += data[k] & 0xC0 != 0x80
+        chars += _count_chars(data, counted, start)
         counted = start
         if wide_end <= end:
             i = max(i, _emit(data, a, b, row, start, host_start, end, evidence, chars, out, count, classes))
@@ -495,9 +544,6 @@ def _emit(
     if _is_beside_chinese(data, a, b, start, stop):
         evidence |= _CHINESE
     if count < out.shape[0]:
-        length = 0
-        for k in range(start, stop):
-            length += data[k] & 0xC0 != 0x80
         out[count, ROW] = row
         out[count, START] = start
         out[count, HOST_START] = host_start
@@ -505,7 +551,7 @@ def _emit(
         out[count, END] = stop
         out[count, EVIDENCE] = evidence
         out[count, FIRST_CHAR] = chars
-        out[count, CHARS] = length
+        out[count, CHARS] = _count_chars(data, start, stop)
     return stop
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter, ne
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +25,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mingbai.engines.screening import url_scan
-from mingbai.engines.screening.url_hosts import Evidence, Host, UrlFlag, host_in, suffixes
+from mingbai.engines.screening.url_hosts import CACHED_HOSTS, Evidence, Host, UrlFlag, host_in, suffixes
 
 _MAX_FOLDED_CHARS = 4096  # as much as the kernel reads of a message
 _INVISIBLE = frozenset(
@@ -38,7 +40,7 @@ class Url(NamedTuple):
     start: int
     end: int
     host: Host
-    flags: UrlFlag
+    flags: int  # of `UrlFlag`
     path: str
 
 
@@ -51,12 +53,12 @@ class UrlTable:
 
     @property
     def flags(self) -> npt.NDArray[np.uint8]:
-        return np.fromiter((u.flags for u in self.urls), np.uint8, len(self.urls))
+        return np.fromiter(map(attrgetter("flags"), self.urls), np.uint8, len(self.urls))
 
     @property
     def keys(self) -> npt.NDArray[np.uint64]:
         """`Host.key` of each, for tables of hosts seen."""
-        return np.fromiter((u.host.key for u in self.urls), np.uint64, len(self.urls))
+        return np.fromiter(map(attrgetter("host.key"), self.urls), np.uint64, len(self.urls))
 
 
 def find(text: str) -> list[Url]:
@@ -68,10 +70,10 @@ def find(text: str) -> list[Url]:
     url_scan.candidate_kinds(data, offsets, rows, kinds, url_scan.TABLES)
     if not kinds[0]:
         return []
-    runs, retry = _scan(data, offsets, rows, kinds)
-    if kinds[0] & url_scan.HIDDEN or retry:
-        return _find_hidden(text)
-    return [url for _, url in _plain(memoryview(content), runs)]
+    runs = _scan(data, offsets, rows, kinds)
+    if kinds[0] & url_scan.HIDDEN or _rows_to_retry(runs).size:
+        return _hidden([0], [text])[1]
+    return _plain(content, runs)[1]
 
 
 def find_batch(
@@ -88,14 +90,20 @@ def find_batch(
     if kinds is None:
         kinds = np.empty(len(rows), np.uint8)
         url_scan.candidate_kinds(data, offsets, rows, kinds, url_scan.TABLES)
-    runs, retry = _scan(data, offsets, rows, kinds)
-    found = _plain(data.data, [run for run in runs if run[url_scan.ROW] not in retry] if retry else runs)
-    hidden = {*rows[(kinds & url_scan.HIDDEN) != 0].tolist(), *retry}
-    if hidden:
-        for row in hidden:
-            found += [(row, url) for url in _find_hidden(texts[row].as_py())]
-        found.sort(key=lambda pair: (pair[0], pair[1].start))
-    return UrlTable(np.fromiter((r for r, _ in found), np.int64, len(found)), [url for _, url in found])
+    runs = _scan(data, offsets, rows, kinds)
+    hidden = rows[(kinds & url_scan.HIDDEN) != 0]
+    retry = _rows_to_retry(runs)
+    if retry.size:
+        runs = runs[~np.isin(runs[:, url_scan.ROW], retry)]
+        hidden = np.union1d(hidden, retry)
+    found_in, found = _plain(data, runs)
+    if hidden.size:
+        chosen = hidden.tolist()
+        for row, url in zip(*_hidden(chosen, [texts[row].as_py() for row in chosen]), strict=True):
+            place = bisect_right(found_in, row)  # few rows hide anything
+            found_in.insert(place, row)
+            found.insert(place, url)
+    return UrlTable(np.array(found_in, np.int64), found)
 
 
 def _buffers(texts: pa.StringArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
@@ -112,83 +120,116 @@ def _scan(
     offsets: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
     kinds: npt.NDArray[np.uint8],
-) -> tuple[list[list[int]], set[int]]:
-    """Runs of the plain rows, and the rows that turned out not to be plain."""
+) -> npt.NDArray[np.int64]:
+    """Runs of the rows that are not HIDDEN, in order."""
     out = np.empty((len(rows) + 16, url_scan.COLUMNS), np.int64)
     count = url_scan.scan_rows(data, offsets, rows, kinds, out, url_scan.TABLES)
     if count > len(out):
         out = np.empty((count, url_scan.COLUMNS), np.int64)
         url_scan.scan_rows(data, offsets, rows, kinds, out, url_scan.TABLES)
-    runs = out[:count].tolist()
-    return runs, {run[url_scan.ROW] for run in runs if run[url_scan.EVIDENCE] & url_scan.RETRY}
+    return out[:count]
 
 
-def _plain(data: memoryview, runs: list[list[int]]) -> list[tuple[int, Url]]:
-    """(row, Url) of the runs that are hosts, at the positions that the scanner counted."""
-    found: list[tuple[int, Url]] = []
+def _rows_to_retry(runs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Rows that turned out not to be plain."""
+    rows: npt.NDArray[np.int64] = runs[(runs[:, url_scan.EVIDENCE] & url_scan.RETRY) != 0, url_scan.ROW]
+    return rows
+
+
+def _plain(content: bytes | npt.NDArray[np.uint8], runs: npt.NDArray[np.int64]) -> tuple[list[int], list[Url]]:
+    """Rows and URLs of the runs that are hosts, at the positions that the scanner counted.
+
+    content: what was scanned; runs: overwritten.
+    """
+    rows: list[int] = []
+    found: list[Url] = []
+    if not len(runs):
+        return rows, found
+    # Only the bytes from the first run to the last, as one `bytes`, whose slices are cheap and can be looked up.
+    base = int(runs[0, url_scan.START])
+    octets = content[base : int(runs[:, url_scan.END].max())]
+    octets = octets if isinstance(octets, bytes) else octets.tobytes()
+    runs[:, url_scan.START : url_scan.END + 1] -= base
     last_row, free_from = -1, 0
-    for row, start, host_start, host_end, end, evidence, first_char, chars in runs:
+    for row, start, host_start, host_end, end, evidence, first_char, chars in runs.tolist():
         if row != last_row:
             last_row, free_from = row, 0
         if first_char < free_from:
             continue  # a second reading of what has been accepted
-        run = str(data[host_start:host_end], "utf-8", "replace")
-        answer = host_in(run, evidence)
+        answer = _host_of(octets[host_start:host_end], evidence)
         if answer is None:
             continue
-        host, length = answer
+        host, flags, length = answer
         path = ""
-        if length < len(run):
+        if length:
             chars = host_start - start + length  # scheme and user are ASCII
         elif end > host_end:
-            path = str(data[host_end:end], "ascii")
-        found.append((row, Url(first_char, first_char + chars, host, _flags(host, evidence), path)))
+            path = octets[host_end:end].decode("ascii")
         free_from = first_char + chars
-    return found
+        rows.append(row)
+        found.append(Url._make((first_char, free_from, host, flags, path)))
+    return rows, found
 
 
-_NOT_PLAIN = int(Evidence.HIDDEN | Evidence.USERINFO)
+_NOT_PLAIN = Evidence.HIDDEN | Evidence.USERINFO
+_OFFICIAL, _HIDDEN = int(UrlFlag.OFFICIAL), int(UrlFlag.HIDDEN)
 
 
-def _flags(host: Host, evidence: int) -> UrlFlag:
-    """A brand's own host is never held against a message, however it was written."""
-    if not evidence & _NOT_PLAIN or host.flags & UrlFlag.OFFICIAL:
-        return host.flags
-    return host.flags | UrlFlag.HIDDEN
+@lru_cache(CACHED_HOSTS)
+def _host_of(run: bytes, evidence: int) -> tuple[Host, int, int] | None:
+    """The host at the beginning of a run, its flags as written here, and its characters, 0 for the whole run."""
+    text = run.decode("utf-8", "replace")
+    answer = host_in(text, evidence)
+    if answer is None:
+        return None
+    host, length = answer
+    # A brand's own host is never held against a message, however it was written.
+    is_odd = evidence & _NOT_PLAIN and not host.flags & _OFFICIAL
+    return host, host.flags | _HIDDEN if is_odd else host.flags, length if length < len(text) else 0
 
 
 # ---- hidden URLs
 
 
 class _Folded:
-    """A text in which URLs are plain, with a map back: character i stands for the original from `origin[i]` on."""
+    """A text in which URLs are plain, with a map back: character i stands for the original from `origin[i]` on, and is
+    not what stood there where `changed[i]` is 1."""
+
+    __slots__ = ("changed", "origin", "text")
 
     def __init__(self, text: str) -> None:
-        self.chars: list[str] = []
-        self.origin: list[int] = []
-        self.changed: list[bool] = []
-        skipped = False
-        for position, char in enumerate(text):
-            if char in _INVISIBLE:
-                skipped = True
-                continue
-            plain = char if char < "\x80" else _fold(char)
-            self.chars.append(plain)
-            self.origin.append(position)
-            self.changed.append(skipped or plain != char)
-            skipped = False
+        self.origin: Sequence[int] = range(len(text))
+        if text.isascii():
+            self.text = text
+            self.changed = bytearray(len(text))
+            return
+        skips = not _INVISIBLE.isdisjoint(text)
+        if skips:
+            self.origin = [position for position, char in enumerate(text) if char not in _INVISIBLE]
+            text = "".join([text[position] for position in self.origin])
+        self.text = text.translate(_FOLDS)
+        self.changed = bytearray(map(ne, text, self.text))
+        if skips:
+            expected = 0
+            for i, position in enumerate(self.origin):
+                if position != expected:
+                    self.changed[i] = 1
+                expected = position + 1
 
     def replace(self, spans: list[tuple[int, int, str]]) -> None:
         """Put a text of at most the span's length in place of each span; spans ascend and do not overlap."""
+        if not spans:
+            return
+        origin = list(self.origin)
         for start, end, text in reversed(spans):
-            self.origin[start:end] = self.origin[start : start + len(text)]  # the first of what it stands for
-            self.chars[start:end] = text
-            self.changed[start:end] = [True] * len(text)
+            origin[start:end] = origin[start : start + len(text)]  # the first of what it stands for
+            self.text = self.text[:start] + text + self.text[end:]
+            self.changed[start:end] = b"\1" * len(text)
             if not text and start < len(self.changed):
-                self.changed[start] = True  # what follows stands closer than it was written
+                self.changed[start] = 1  # what follows stands closer than it was written
+        self.origin = origin
 
 
-@lru_cache(1 << 12)
 def _fold(char: str) -> str:
     """The ASCII character that a fancy one stands for, else the character itself."""
     code = ord(char)
@@ -197,6 +238,20 @@ def _fold(char: str) -> str:
             return chr(ord("a") + code - first)
     plain = unicodedata.normalize("NFKC", char)
     return plain if len(plain) == 1 and plain.isascii() else char
+
+
+class _Folds(dict[int, int]):
+    """`_fold` as a table for `str.translate`, filled as characters come."""
+
+    def __missing__(self, code: int) -> int:
+        plain = code if code < 0x80 else ord(_fold(chr(code)))
+        if len(self) < _MAX_FOLDS:
+            self[code] = plain
+        return plain
+
+
+_MAX_FOLDS = 1 << 14
+_FOLDS = _Folds()
 
 
 _SPACED_OUT = re.compile(r"(?<![0-9A-Za-z])[0-9A-Za-z@](?: [0-9A-Za-z./:_@。点點-]){5,}(?![0-9A-Za-z])")
@@ -214,7 +269,7 @@ _NEXT_LABEL = re.compile(r"([0-9A-Za-z-]+)(.?)")
 
 
 def _fold_dots(folded: _Folded) -> None:
-    text = "".join(folded.chars)
+    text = folded.text
     spaced_out: list[tuple[int, int, str]] = []
     for match in _SPACED_OUT.finditer(text):
         if any(sign in match[0] for sign in ".。点點"):
@@ -222,7 +277,7 @@ def _fold_dots(folded: _Folded) -> None:
                 if char in " 。点點":
                     spaced_out.append((position, position + 1, "" if char == " " else "."))
     folded.replace(spaced_out)
-    text = "".join(folded.chars)
+    text = folded.text
     dots: list[tuple[int, int, str]] = []
     before, done = "", 0  # what stands before a sign, its earlier signs replaced
     for match in _DOT.finditer(text):
@@ -257,23 +312,27 @@ def _is_dot(sign: re.Match[str], left: str, label: str, after: str) -> bool:
     return has_www or (is_sure and not starts_sentence)
 
 
-def _find_hidden(text: str) -> list[Url]:
-    """As `find`, on the folded text; positions are those of the original."""
-    folded = _Folded(text[:_MAX_FOLDED_CHARS])
-    _fold_dots(folded)
-    content = "".join(folded.chars).encode("utf-8", "surrogatepass")
-    data = np.frombuffer(content, np.uint8)
-    rows, kinds = np.zeros(1, np.int64), np.zeros(1, np.uint8)
-    runs, _ = _scan(data, np.array([0, len(data)], np.int64), rows, kinds)
-    changed = np.array(folded.changed, np.bool_)
+def _hidden(rows: list[int], texts: list[str]) -> tuple[list[int], list[Url]]:
+    """Rows and URLs of rows that hide something, found in the folded texts; positions are those of the originals."""
+    folded = [_Folded(text[:_MAX_FOLDED_CHARS]) for text in texts]
+    for one in folded:
+        _fold_dots(one)
+    parts = [one.text.encode("utf-8", "surrogatepass") for one in folded]
+    content = b"".join(parts)
+    offsets = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    numbers = np.arange(len(parts), dtype=np.int64)
+    runs = _scan(np.frombuffer(content, np.uint8), offsets, numbers, np.zeros(len(parts), np.uint8))
     for run in runs:
+        row, start, host_start, host_end, _, _, first_char, _ = run.tolist()
         # A full-width colon or slash before the host is how Chinese keyboards write it, and hides nothing.
-        first = run[url_scan.FIRST_CHAR] + run[url_scan.HOST_START] - run[url_scan.START]
-        length = len(str(content[run[url_scan.HOST_START] : run[url_scan.HOST_END]], "utf-8", "replace"))
-        if changed[first : first + length].any():
+        first = first_char + host_start - start
+        length = len(content[host_start:host_end].decode("utf-8", "replace"))
+        if 1 in folded[row].changed[first : first + length]:
             run[url_scan.EVIDENCE] |= Evidence.HIDDEN
         run[url_scan.EVIDENCE] &= ~url_scan.RETRY
-    return [
-        url._replace(start=folded.origin[url.start], end=folded.origin[url.end - 1] + 1)
-        for _, url in _plain(memoryview(content), runs)
+    found_in, urls = _plain(content, runs)
+    return [rows[number] for number in found_in], [
+        url._replace(start=folded[number].origin[url.start], end=folded[number].origin[url.end - 1] + 1)
+        for number, url in zip(found_in, urls, strict=True)
     ]

@@ -16,6 +16,7 @@ import pyarrow as pa
 from mingbai.engines.screening.jit import Number, inline, int64, kernel, uint64
 from mingbai.engines.screening.kernel import CHINESE, EVASIVE, SECOND_LOOK, TRUNCATED
 from mingbai.engines.screening.reading import U8, U16, U32, U64
+from mingbai.engines.screening.schema import DECISION, column
 from mingbai.engines.screening.scoring import F32, I32
 from mingbai.engines.screening.url_hosts import UrlFlag
 from mingbai.kernel.verdicts import Category, Reason, Verdict
@@ -163,8 +164,11 @@ def spell(bits: U64, codes: U16, ends: I32, values: U16) -> None:
         ends[r + 1] = at
 
 
+_REASONS: Final = DECISION.field("reasons").type
+
+
 def reasons(bits: U64, total: int) -> pa.ListArray:
     """list<uint16>: the reason codes of each row, ascending."""
     ends, values = np.empty(len(bits) + 1, np.int32), np.empty(total, np.uint16)
     spell(bits, CODES, ends, values)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
+    return column(_REASONS, ends, column(pa.uint16(), values))
