@@ -185,7 +185,9 @@ def _select(
     weight = np.array(examples.weight, np.float32)[chosen]
     weight *= np.where(is_copy, np.float32(knobs.copy_weight), np.float32(1.0))
     unwanted = np.array(examples.unwanted)[chosen]
-    weight *= np.where(unwanted, np.float32(knobs.unwanted_weight), np.float32(1.0))
+    # Not of a generated one: newer lures are known from these alone.
+    is_generated = np.array([source.startswith("scenario:") for source in sources], np.bool_)
+    weight *= np.where(unwanted & ~is_generated, np.float32(knobs.unwanted_weight), np.float32(1.0))
     weight *= np.array([settings.source_weights.get(source, 1.0) for source in sources], np.float32)
     own = np.flatnonzero(~is_copy)
     cluster = np.arange(chosen.size)
