@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mingbai.engines.screening import codes, senders
@@ -298,6 +298,7 @@ patterns = st.sampled_from(
     st.lists(patterns, min_size=1, max_size=5, unique=True),
     st.lists(st.text(st.sampled_from("abc \n中文B"), max_size=12), max_size=20),
 )
+@example(["b$", "ab"], ["BBBBBBBB中中b"])
 def test_block_scan_is_the_same_as_one_row_at_a_time(expressions: list[str], texts: list[str]) -> None:
     regexes = RegexSet([Regex(e, True) for e in expressions])
     column = pa.array(["", *texts], pa.string())
