@@ -19,6 +19,8 @@ from mingbai.ledger import Fault
 from tests.cli.conftest import Run
 from tests.cli.sentences import sentences, values
 
+pytestmark = pytest.mark.slow
+
 OTHERS = [language for language in LANGUAGES if language != "en"]
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.conftest import CHAT, SPAM, Run
 
+pytestmark = pytest.mark.slow
+
 DISGUISED = "今晚㊀起吃饭，一❤起❤吃❤饭，老地方见"
 
 

@@ -13,6 +13,8 @@ from mingbai.ledger import FileKeys, KeyStore
 from mingbai.settings import Settings
 from tests.cli.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recorded(run: Run, messages: Path, rules: Path, data: Path) -> Path:

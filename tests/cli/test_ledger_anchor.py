@@ -9,6 +9,8 @@ import pytest
 from tests.cli.conftest import Run
 from tests.peers.mail import free_port, web_server
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def recorded(run: Run, messages: Path, data: Path) -> Path:

@@ -8,6 +8,8 @@ import pytest
 
 from tests.cli.conftest import Run
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_valid_rulebook_is_said_to_be_valid(run: Run, rules: Path) -> None:
     done = run("rules", "check", rules)

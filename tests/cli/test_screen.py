@@ -20,6 +20,8 @@ import pytest
 from mingbai.ledger import StreamReader, verify
 from tests.cli.conftest import CHAT, SPAM, Run, command
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(path: Path) -> list[dict[str, str]]:
     with path.open(encoding="utf-8", newline="") as file:

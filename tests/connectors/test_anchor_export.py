@@ -28,6 +28,8 @@ from mingbai.ledger import Head, StreamReader, read_anchors, verify
 from mingbai.settings import AnchorSettings, Settings
 from tests.peers.mail import PASSWORD, USER, free_port, mail_server, make_certificate, stalling_server, web_server
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 11, 24, 8, 30, tzinfo=UTC)
 KEEPER = "keeper@regulator.example"
 

@@ -14,6 +14,8 @@ import pytest
 
 from mingbai.ledger import FileOps, KeyStore, Ledger, LedgerCannotWrite, LedgerOptions, StreamReader, verify
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.ledger.conftest import Traffic
 

@@ -19,6 +19,8 @@ from mingbai.kernel.errors import BadValue
 from mingbai.ledger import CommandKeys, KeyRing, KeysReadOnly, KeyStore, KeysUnusable, fingerprint, import_keys
 from mingbai.ledger.keys import restore_key_file, with_new_epoch
 
+pytestmark = pytest.mark.slow
+
 PASSPHRASE = "correct horse battery staple"
 
 

@@ -14,6 +14,8 @@ import pytest
 from mingbai.ledger import ENTRY, KeyStore, Kind, Ledger, LedgerOptions, VaultClass, anchor_bytes
 from mingbai.ledger.report import Fault
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.ledger.conftest import Traffic
 

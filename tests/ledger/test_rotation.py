@@ -27,6 +27,8 @@ from mingbai.ledger import (
 )
 from mingbai.ledger.keys import restore_key_file
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.ledger.conftest import Traffic
 

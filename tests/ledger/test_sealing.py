@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from mingbai.ledger import KeyStore, Kind, Ledger, LedgerOptions, StreamReader, verify
 from mingbai.ledger.sealing import Seal
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.ledger.conftest import Traffic
 

@@ -36,6 +36,8 @@ from mingbai.ledger.chain import Link
 from mingbai.ledger.segments import OpenCommit, encode_commit, scan_open
 from mingbai.ledger.vault import Blob
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.ledger.conftest import Traffic
 

@@ -32,6 +32,8 @@ from mingbai.ledger import (
     verify,
 )
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.ledger.conftest import Traffic
 

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from mingbai.connectors.tables import InputUnreadable, MissingColumn, Reject, UnknownFormat, read_messages
 from mingbai.kernel.errors import BadValue
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from tests.connectors.tables.conftest import ReadAll, WriteFile
 

@@ -32,6 +32,8 @@ from mingbai.connectors.tables import (
 )
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ["csv", "jsonl", "parquet"]
 
 

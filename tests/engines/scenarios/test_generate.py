@@ -12,6 +12,8 @@ from mingbai.engines.scenarios.generate import SCHEMA
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category
 
+pytestmark = pytest.mark.slow
+
 # Lures that the public corpora, which end in 2017, do not hold.
 NEWER_LURES = {
     "fraud.etc",

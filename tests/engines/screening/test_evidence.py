@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +23,8 @@ from mingbai.engines.screening.rules import CompiledRules
 from mingbai.engines.screening.scoring import Scratch, new_scratch, read_grams, sum_lanes
 from mingbai.engines.screening.screen import screen
 from mingbai.kernel.verdicts import Reason
+
+pytestmark = pytest.mark.slow
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 MODEL = Model.load()

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from mingbai.engines.screening import alphabet, model, reading, reference
 from mingbai.engines.screening.reading import normalised
 
+pytestmark = pytest.mark.slow
+
 HALVES = [chr(int(key) >> 16) + chr(int(key) & 0xFFFF) for key in alphabet.splits()[0]]
 TRICKY = [
     *"讠正艮一二三四五六七八九〇壹0123456789olizsOLabcweixinjiaxx点。.,!！ 　【】/\u200b😀𝓐ＡＢ１①②發薇é",

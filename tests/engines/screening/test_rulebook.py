@@ -24,6 +24,8 @@ from mingbai.engines.screening.rulebook_types import NumberPattern, RuleCategory
 from mingbai.engines.screening.toml_lines import table_lines
 from mingbai.kernel.verdicts import Category, Verdict
 
+pytestmark = pytest.mark.slow
+
 HEAD = '[rulebook]\nname = "test"\nversion = "1"\ntime_zone = "Asia/Shanghai"\n'
 RULE = '[[rule]]\nid = "{id}"\ncategory = "spam"\naction = "block"\nowner = "desk"\nreason = "because"\n'
 

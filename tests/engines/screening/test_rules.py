@@ -26,6 +26,8 @@ from mingbai.engines.screening.trie import find_all
 from mingbai.engines.screening.urls import find_batch
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
+pytestmark = pytest.mark.slow
+
 HEAD = '[rulebook]\nname = "test"\nversion = "1"\ntime_zone = "Asia/Shanghai"\n'
 RULE = '[[rule]]\nid = "{id}"\ncategory = "{category}"\naction = "{action}"\nowner = "desk"\nreason = "because"\n'
 NOW = datetime(2026, 1, 1, 4, tzinfo=UTC)  # noon in Shanghai

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,8 @@ from mingbai.engines.screening.rules import CompiledRules
 from mingbai.engines.screening.schema import text_buffers
 from mingbai.engines.screening.screen import read_rows
 from mingbai.engines.screening.training import final_logits
+
+pytestmark = pytest.mark.slow
 
 MODEL = Model.load()
 COUNTS, TREES, DEPTH = 64, 20, 5
