@@ -90,14 +90,14 @@ def lanes_after(
     latin, hanzi = (counts >> 12) & reading.LANE, (counts >> 24) & reading.LANE
     chinese = reading.is_chinese(hanzi, latin)
     g = read_grams(n, m, d, hanzi, latin, False, tables, s)
-    matched = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
+    matched = s.lanes[LANES] = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
     if unit >= 0:
         evidence.find_gradient(model, s)
         tail = evidence.link(model, n, g, chinese, chinese, tables, s)
         units = evidence.find_units(n, m, chinese, s)
         evidence.spread(n, g, tail, units, chinese, s)
-        change, _ = evidence.take(model, unit, g, tail, chinese, chinese, s)
-        matched += change
+        evidence.take(model, unit, g, tail, chinese, chinese, s)
+        matched = s.lanes[LANES]
     for lane in range(LANES):
         sums[lane] = s.lanes[lane]
     return matched

@@ -23,6 +23,7 @@ from mingbai.engines.screening.reading import U64, Tables, find_digits, is_chine
 from mingbai.engines.screening.scoring import (
     F32,
     I32,
+    I64,
     SHAPE_SOUNDS,
     SHAPE_SPELLED,
     Scratch,
@@ -85,18 +86,17 @@ def weigh(
         s.whole_marks[k] = s.marks[k]
     budget = int64(float32(MOST) * float32(s.pos[n]))
     left = int64(n)
-    matched = s.lanes[LANES]
     checks = int64(0)
     need = int64(0)
     while left > 0:
         if need <= 0:
             # As much as the gradient asked for is gone. See where that leaves the message, first without reading it.
-            estimate(model, matched, g, n, left, m, hanzi, latin, s)
+            estimate(model, g, n, left, m, hanzi, latin, s)
             if s.logits[0] < target:
                 if checks == CHECKS:
                     break
                 checks += 1
-                matched = read_again(model, n, m, hanzi, latin, chinese, tables, s)
+                read_again(model, n, m, hanzi, latin, chinese, tables, s)
                 if s.logits[0] < target:
                     break
             need = int64(max(s.logits[0] - target, float32(LEAST)) * float32(ONE))
@@ -117,9 +117,7 @@ def weigh(
             continue
         budget -= size
         left -= b - a
-        change, lost = take(model, u, g, tail, chinese, sounded, s)
-        matched += change
-        need -= lost
+        need -= take(model, u, g, tail, chinese, sounded, s)
     gone = s.gone
     j = 0
     while j < n:
@@ -141,7 +139,6 @@ def weigh(
 @inline
 def estimate(
     model: LanguageModel,
-    matched: Number,
     g: Number,
     n: Number,
     left: Number,
@@ -155,7 +152,7 @@ def estimate(
     run_head(
         model,
         s.lanes,
-        matched,
+        s.lanes[LANES],
         int64(float32(g) * share),
         left,
         m,
@@ -168,8 +165,8 @@ def estimate(
 @inline
 def read_again(
     model: LanguageModel, n: Number, m: Number, hanzi: Number, latin: Number, chinese: bool, tables: Tables, s: Scratch
-) -> Number:
-    """s.lanes and s.logits of what is left, read as a message of its own. Returns the number of matched grams.
+) -> None:
+    """s.lanes and s.logits of what is left, read as a message of its own.
 
     What reads as the other language is as good as gone.
     """
@@ -197,12 +194,11 @@ def read_again(
             hanzi -= int64(c >= 0x3400)
     if is_chinese(hanzi, latin) != chinese:
         s.logits[0] = model.calibration_logit[0]
-        return 0
+        return
     d = find_digits(s.buf, left, s.digits)
     g = read_grams(left, marks, d, hanzi, latin, False, tables, s)
-    matched = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
-    run_head(model, s.lanes, matched, g, left, marks, hanzi, latin, s)
-    return matched
+    s.lanes[LANES] = sum_lanes(s.grams, g, model.table, model.shift, s.lanes)
+    run_head(model, s.lanes, s.lanes[LANES], g, left, marks, hanzi, latin, s)
 
 
 @inline
@@ -351,6 +347,7 @@ def spread(n: Number, g: Number, tail: Number, units: Number, chinese: bool, s: 
         s.tails[u] = int32(0)
     for i in range(tail, g):
         share = share_of(s.tail[i - tail], pull)
+        s.share_tail[i - tail] = share
         first = s.unit[s.reach[i - tail] >> uint32(16)]
         last = s.unit[(s.reach[i - tail] & uint32(0xFFFF)) - uint32(1)]
         for u in range(first, last + 1):
@@ -389,122 +386,82 @@ def key_of(u: Number, chinese: bool, s: Scratch) -> Number:
 
 
 @inline
-def take(
-    model: LanguageModel, u: Number, g: Number, tail: Number, chinese: bool, sounded: bool, s: Scratch
-) -> tuple[int, int]:
-    """Take unit u out: s.lanes, the list, shares and keys follow. Returns how the number of matched grams
-    changes, and what the logit is thought to lose.
-    """
-    low = uint64(0x00FF00FF00FF00FF)
+def swap(slots: U64, shares: I32, at: Number, e: Number, pull: U64, lanes: I64) -> Number:
+    """Put slot e where another was; the lanes and the share follow. Returns what the logit is thought to lose."""
+    old = slots[at]
+    for k in range(LANES + 1):  # the last is `KNOWN`: the number of matched grams
+        shift = uint64(8 * k)
+        lanes[k] += int64((e >> shift) & uint64(0xFF)) - int64((old >> shift) & uint64(0xFF))
+    share = share_of(e, pull)
+    lost = int64(shares[at]) - int64(share)
+    slots[at] = e
+    shares[at] = share
+    return lost
+
+
+@inline
+def take(model: LanguageModel, u: Number, g: Number, tail: Number, chinese: bool, sounded: bool, s: Scratch) -> Number:
+    """Take unit u out: s.lanes, the list, shares and keys follow. Returns what the logit is thought to lose."""
     pull = s.pull
+    lanes = s.lanes
+    nothing = uint64(EMPTY_SLOT)
     a = uint64(s.first[u])
     b = uint64(s.first[u + uint64(1)])
-    # Sums of four 16-bit fields, as in `scoring.sum_lanes`; the odd ones hold `KNOWN` on top.
-    even, odd = uint64(0), uint64(0)
-    more_even, more_odd = uint64(0), uint64(0)
-    slots = int64(0)
+    reach = 2 if chinese else 4  # letters before and after that a gram with one of these may hold
     lost = int64(0)
     for at in range(a + uint64(1), b + uint64(1)):
-        lost += int64(s.share_single[at]) + int64(s.share_double[at])
-        if chinese:
-            lost += int64(s.share_triple[at])
         s.gone[at - uint64(1)] = 1
-        even += (s.single[at] & low) + (s.double[at] & low) + (s.triple[at] & low)
-        odd += ((s.single[at] >> uint64(8)) & low) + ((s.double[at] >> uint64(8)) & low)
-        odd += (s.triple[at] >> uint64(8)) & low
-        slots += 3
+        lost += swap(s.single, s.share_single, at, nothing, pull, lanes)
+        lost += swap(s.double, s.share_double, at, nothing, pull, lanes)
+        if sounded:
+            lost += swap(s.triple, s.share_triple, at, nothing, pull, lanes)
     before = uint64(s.prev[a + uint64(1)])
     after = uint64(s.next[b])
     s.next[before] = after
     s.prev[after] = before
     # The letters behind have new neighbours: their grams are other ones.
     at = after
-    for k in range(2 if chinese else 4):
+    for k in range(reach):
         if s.next[at] == at:
             break
         back = uint64(s.prev[at])
         if chinese:
             if k == 0:
-                e = slot_of(model, gram_of_pair((s.code[back] << uint64(16)) | s.code[at]))
-                even += s.double[at] & low
-                odd += (s.double[at] >> uint64(8)) & low
-                more_even += e & low
-                more_odd += (e >> uint64(8)) & low
-                s.double[at] = e
-                lost += int64(s.share_double[at])
-                s.share_double[at] = share_of(e, pull)
-                lost -= int64(s.share_double[at])
+                pair = gram_of_pair((s.code[back] << uint64(16)) | s.code[at])
+                lost += swap(s.double, s.share_double, at, slot_of(model, pair), pull, lanes)
             if sounded:
                 y = (s.sound[s.prev[back]] << uint64(32)) | (s.sound[back] << uint64(16)) | s.sound[at]
-                e = slot_of(model, gram_of_sounds(y))
-                even += s.triple[at] & low
-                odd += (s.triple[at] >> uint64(8)) & low
-                more_even += e & low
-                more_odd += (e >> uint64(8)) & low
-                s.triple[at] = e
-                lost += int64(s.share_triple[at])
-                s.share_triple[at] = share_of(e, pull)
-                lost -= int64(s.share_triple[at])
+                lost += swap(s.triple, s.share_triple, at, slot_of(model, gram_of_sounds(y)), pull, lanes)
         else:
-            x = s.code[at] | (s.code[back] << uint64(8))
-            back = uint64(s.prev[back])
-            x |= s.code[back] << uint64(16)
+            x = s.code[at]
+            for place in range(1, 5):
+                x |= s.code[back] << uint64(8 * place)
+                back = uint64(s.prev[back])
             if k < 2:
-                e = slot_of(model, gram_of_three(x))
-                even += s.single[at] & low
-                odd += (s.single[at] >> uint64(8)) & low
-                more_even += e & low
-                more_odd += (e >> uint64(8)) & low
-                s.single[at] = e
-                lost += int64(s.share_single[at])
-                s.share_single[at] = share_of(e, pull)
-                lost -= int64(s.share_single[at])
-            back = uint64(s.prev[back])
-            x |= (s.code[back] << uint64(24)) | (s.code[s.prev[back]] << uint64(32))
-            e = slot_of(model, gram_of_five(x))
-            even += s.double[at] & low
-            odd += (s.double[at] >> uint64(8)) & low
-            more_even += e & low
-            more_odd += (e >> uint64(8)) & low
-            s.double[at] = e
-            lost += int64(s.share_double[at])
-            s.share_double[at] = share_of(e, pull)
-            lost -= int64(s.share_double[at])
+                lost += swap(s.single, s.share_single, at, slot_of(model, gram_of_three(x)), pull, lanes)
+            lost += swap(s.double, s.share_double, at, slot_of(model, gram_of_five(x)), pull, lanes)
         at = uint64(s.next[at])
-    for k in range(4):
-        shift = uint64(16 * k)
-        s.lanes[2 * k] += int64((more_even >> shift) & uint64(0xFFFF)) - int64((even >> shift) & uint64(0xFFFF))
-        s.lanes[2 * k + 1] += int64((more_odd >> shift) & uint64(0xFFFF)) - int64((odd >> shift) & uint64(0xFFFF))
-    for k in range(LANES):
-        s.lanes[k] += slots * LANE_BIAS
-    change = int64((more_odd >> uint64(48)) & uint64(0xFFFF)) - int64((odd >> uint64(48)) & uint64(0xFFFF))
     first_key, last_key = int64(u), int64(u)
-    for i in range(tail, g):
-        first = int64(s.unit[s.reach[i - tail] >> uint32(16)])
-        last = int64(s.unit[(s.reach[i - tail] & uint32(0xFFFF)) - uint32(1)])
-        e = s.tail[i - tail]
-        if first <= int64(u) and int64(u) <= last and e != uint64(EMPTY_SLOT):
-            share = share_of(e, pull)
-            lost += int64(share)
-            for k in range(LANES):
-                s.lanes[k] -= int64((e >> uint64(8 * k)) & uint64(0xFF)) - LANE_BIAS
-            change -= 1
-            s.tail[i - tail] = uint64(EMPTY_SLOT)
+    for i in range(uint64(g - tail)):
+        first = int64(s.unit[s.reach[i] >> uint32(16)])
+        last = int64(s.unit[(s.reach[i] & uint32(0xFFFF)) - uint32(1)])
+        if first <= int64(u) and int64(u) <= last and s.tail[i] != nothing:
+            share = swap(s.tail, s.share_tail, i, nothing, pull, lanes)
+            lost += share
             for k in range(first, last + 1):
-                s.tails[k] -= share
+                s.tails[k] -= int32(share)
             first_key, last_key = min(first_key, first), max(last_key, last)
     # Every unit within reach of the new joint, and those that a gram of marks or words tied to this one.
-    at = before
-    for _ in range(2 if chinese else 4):
-        if at != uint64(0):
-            first_key = min(first_key, int64(s.unit[at - uint64(1)]))
-        at = uint64(s.prev[at])
+    back = before
     at = after
-    for _ in range(2 if chinese else 4):
+    for _ in range(reach):
+        if back != uint64(0):
+            first_key = min(first_key, int64(s.unit[back - uint64(1)]))
         if s.next[at] != at:
             last_key = max(last_key, int64(s.unit[at - uint64(1)]))
+        back = uint64(s.prev[back])
         at = uint64(s.next[at])
     for k in range(uint64(first_key), uint64(last_key + 1)):
         if s.keys[k] != int32(0):
             s.keys[k] = key_of(k, chinese, s)
-    return change, lost
+    return lost

@@ -81,6 +81,7 @@ class Scratch(NamedTuple):
     share_single: I32
     share_double: I32
     share_triple: I32
+    share_tail: I32
     tails: I32  # of each unit, the shares of the other grams
     first: U16  # letter of each unit
     unit: U16  # of each letter
@@ -129,6 +130,7 @@ def new_scratch() -> Scratch:
         share_single=np.zeros(letters, np.int32),
         share_double=np.zeros(letters, np.int32),
         share_triple=np.zeros(letters, np.int32),
+        share_tail=np.zeros(grams, np.int32),
         tails=np.zeros(letters, np.int32),
         first=np.zeros(letters, np.uint16),
         unit=np.zeros(letters, np.uint16),
