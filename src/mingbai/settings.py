@@ -14,10 +14,11 @@ import os
 import re
 import shlex
 import tomllib
+import zoneinfo
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
@@ -107,6 +108,41 @@ def _webhook_url(given: SecretStr | None) -> SecretStr | None:
     return given
 
 
+def _host_and_port(given: str) -> str:
+    parts = urlsplit(f"//{given}")
+    if not parts.hostname or parts.port is None or parts.username or parts.path or parts.query:
+        raise ValueError
+    return given
+
+
+def _time_zone(given: str) -> str:
+    if given not in zoneinfo.available_timezones():
+        raise ValueError
+    return given
+
+
+def _oidc_url(given: str | None) -> str | None:
+    if given is not None:
+        url = urlsplit(given)
+        is_safe = url.scheme == "https" or (url.scheme == "http" and is_loopback(url.hostname or ""))
+        if not is_safe or not url.hostname or url.username or url.password or url.fragment:
+            raise ValueError
+    return given
+
+
+def _database_url(given: SecretStr | None) -> SecretStr | None:
+    if given is not None:
+        url = urlsplit(given.get_secret_value())
+        if url.scheme not in ("postgresql", "postgres") or not url.path.strip("/") or url.fragment:
+            raise ValueError
+    return given
+
+
+DatabaseUrl = Annotated[
+    SecretStr | None,
+    AfterValidator(_database_url),
+    Allowed("postgresql://user:password@host/name, or left out"),
+]
 Location = Annotated[Path, AfterValidator(_absolute)]
 # In the environment as a shell would read it, in the file as a list; it is run without a shell.
 Command = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words), Allowed("a command with its arguments")]
@@ -216,6 +252,63 @@ class AnchorSettings(BaseModel):
     )
 
 
+class ConsoleSettings(BaseModel):
+    """The pages and the API that people and programs work with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    address: Annotated[
+        str, AfterValidator(_host_and_port), Allowed("HOST:PORT, such as 127.0.0.1:8080")
+    ] = Field(default="127.0.0.1:8080", description="Where the console listens; this machine only, until told otherwise.")
+    hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items), Allowed("host names, or left out")] = Field(
+        default=(), description="Names under which browsers reach the console; needed when it is not this machine only."
+    )
+    behind_tls: bool = Field(
+        default=False, description="A proxy in front ends TLS: cookies are sent over https alone, and HSTS is on."
+    )
+    workers: Annotated[int, Ge(1), Le(64)] = Field(default=1, description="Processes that serve pages.")
+    threads: Annotated[int, Ge(1), Le(256)] = Field(default=16, description="Threads of each of them.")
+    session_hours: Annotated[int, Ge(1), Le(720)] = Field(
+        default=12, description="Hours after which somebody has to sign in again."
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone), Allowed("a name of the time-zone database")] = Field(
+        default="Asia/Shanghai", description="Time zone in which times are shown."
+    )
+    oidc_name: Annotated[str, Allowed("a text")] = Field(
+        default="OpenID Connect", description="What the button of the operator's own sign-in says."
+    )
+    oidc_url: Annotated[str | None, AfterValidator(_oidc_url), Allowed("an https:// address, or left out")] = Field(
+        default=None, description="Address of the operator's OpenID Connect provider; left out, there is none."
+    )
+    oidc_client_id: Annotated[str | None, Allowed("a text, or left out")] = Field(
+        default=None, description="Client id of Mingbai at that provider."
+    )
+    oidc_client_secret: Secret = Field(default=None, description="Client secret there; never shown, never logged.")
+
+
+class ReviewSettings(BaseModel):
+    """The review desk."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lease_s: Annotated[int, Ge(10), Le(3600)] = Field(
+        default=120, description="Seconds after which a message that nobody decided returns to its queue."
+    )
+    second_opinion_percent: Annotated[int, Ge(0), Le(100)] = Field(
+        default=5, description="Share of decided messages that a second person decides too, without seeing the first."
+    )
+    gold_percent: Annotated[int, Ge(0), Le(50)] = Field(
+        default=2, description="Share of messages given out whose answer is known, to measure quality."
+    )
+    flagged: bool = Field(default=True, description="Whether flagged messages are reviewed; held ones always are.")
+    hold_minutes: Annotated[int, Ge(1), Le(1440)] = Field(
+        default=30, description="Minutes that a message may be held, where its class has no time of its own."
+    )
+    request_days: Annotated[int, Ge(1), Le(90)] = Field(
+        default=15, description="Days within which a subscriber's request about own data must be answered."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Make one with `load_settings`."""
 
@@ -228,7 +321,13 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Data directory: the ledger, its keys, policy versions. The same default for every command.",
     )
+    database_url: DatabaseUrl = Field(
+        default=None,
+        description="PostgreSQL for the console, postgresql://user:password@host/name; left out, SQLite in the data directory.",
+    )
     screening: ScreeningSettings = ScreeningSettings()
+    console: ConsoleSettings = ConsoleSettings()
+    review: ReviewSettings = ReviewSettings()
     ledger: LedgerSettings = LedgerSettings()
     anchors: AnchorSettings = AnchorSettings()
 
@@ -244,14 +343,19 @@ class Settings(BaseSettings):
         return init_settings, env_settings, InitSettingsSource(settings_cls, _read_config_file())
 
 
-def load_settings(*, data: Path | None = None) -> Settings:
-    """The settings as they stand now. `data`, where given, is the command line's `--data` and wins.
+def load_settings(*, data: Path | None = None, console: str | None = None) -> Settings:
+    """The settings as they stand now. `data` and `console`, where given, are the command line's and win.
 
     Raises SettingsError that lists every wrong setting.
     """
+    given: dict[str, Any] = {}  # Any: pydantic checks them
+    if data is not None:
+        given["data"] = data
+    if console is not None:
+        given["console"] = {"address": console}
     try:
-        settings = Settings() if data is None else Settings(data=data)
-        problems = _missing_partners(settings.anchors)
+        settings = Settings(**given)
+        problems = (*_missing_partners(settings.anchors), *_missing_client(settings.console))
         if not problems:
             return settings
     except ValidationError as error:
@@ -278,6 +382,12 @@ def _missing_partners(anchors: AnchorSettings) -> tuple[str, ...]:
                 problem = f"anchors.{name}: needs anchors.{partner} too"
                 problems.append(problem)
     return tuple(problems)
+
+
+def _missing_client(console: ConsoleSettings) -> tuple[str, ...]:
+    if console.oidc_url and not (console.oidc_client_id and console.oidc_client_secret):
+        return ("console.oidc_url: needs console.oidc_client_id and console.oidc_client_secret too",)
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,6 +428,8 @@ def _allowed(field: FieldInfo) -> str:
     high = next((rule.le for rule in field.metadata if isinstance(rule, Le)), None)
     if field.annotation is int:
         return f"a whole number from {low} to {high}"
+    if field.annotation is bool:
+        return "true or false"
     return "a path" if field.is_required() or field.default is not None else "a path, or left out"
 
 

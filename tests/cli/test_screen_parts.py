@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from mingbai.cli.marks import bar, closed, marked, visible
-from mingbai.cli.masking import masked
+from mingbai.kernel.masking import masked
 from mingbai.kernel.verdicts import Verdict
 
 PLAIN = Console(file=io.StringIO(), color_system=None)

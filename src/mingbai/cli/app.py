@@ -55,6 +55,7 @@ def build_app() -> App:
         ("screen", "screen:screen", _("Screen messages from files.")),
         ("explain", "explain:explain", _("Explain the decision on one message.")),
         ("demo", "demo:demo", _("Show a day of traffic being decided.")),
+        ("serve", "serve:serve", _("Run the console: pages, API, jobs and the screener.")),
         ("train", "model:train", _("Train a model from labelled files.")),
         ("evaluate", "model:evaluate", _("Measure a model on labelled files.")),
         ("replay", "replay:replay", _("Show what a changed rulebook or model would change, before it is switched on.")),

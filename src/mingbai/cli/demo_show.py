@@ -18,7 +18,7 @@ from mingbai.cli.demo_ledger import Proof
 from mingbai.cli.explain import explanation
 from mingbai.cli.labels import STYLES, category_word, finding_line, reason_words, verdict_text
 from mingbai.cli.marks import marked
-from mingbai.cli.masking import masked
+from mingbai.kernel.masking import masked
 from mingbai.cli.summary import headline, percent, table, verdict_table
 from mingbai.cli.words import _
 from mingbai.engines.screening.campaigns import Counters

@@ -53,6 +53,7 @@ def reason_words(reason: Reason) -> str:
         Reason.RULE_NUMBER: _("it has a number or contact that a rule names"),
         Reason.RULE_CONDITION: _("a rule's conditions hold"),
         Reason.RULE_ALLOW: _("an allow rule lets it pass"),
+        Reason.RULE_FREED: _("a person freed exactly this message"),
         Reason.URL_LOOKALIKE: _("its link imitates a protected brand"),
         Reason.URL_SHORTENER: _("its link hides behind a shortener"),
         Reason.URL_RAW_ADDRESS: _("its link is a bare network address"),

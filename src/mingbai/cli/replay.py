@@ -13,7 +13,7 @@ from mingbai.cli.console import say_plain, show_alarms, stdout
 from mingbai.cli.fast_start import leave_out_unused
 from mingbai.cli.labels import category_word, verdict_text
 from mingbai.cli.marks import marked
-from mingbai.cli.masking import masked
+from mingbai.kernel.masking import masked
 from mingbai.cli.summary import table
 from mingbai.cli.words import _
 from mingbai.kernel.clock import parse_utc, utc_now

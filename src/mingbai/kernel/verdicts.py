@@ -50,6 +50,7 @@ class Reason(IntEnum):
     RULE_NUMBER = 13
     RULE_CONDITION = 14  # a rule of conditions alone: sender, access code, signature, time, category, score
     RULE_ALLOW = 15  # an allow-list entry let it pass
+    RULE_FREED = 16  # a person freed exactly this message (`engines/screening/exceptions.py`)
     URL_LOOKALIKE = 20  # the host imitates a protected brand
     URL_SHORTENER = 21
     URL_RAW_ADDRESS = 22

@@ -17,3 +17,11 @@ def masked(text: str) -> str:
     for pattern, kept in ((_PATH, 2), (_ID, 2), (_NUMBER, 2)):
         text = pattern.sub(lambda found, kept=kept: found[0][:kept] + "*" * (len(found[0]) - kept), text)  # type: ignore[misc]  # mypy infers no type for a default of a lambda
     return text
+
+
+def masked_number(number: str) -> str:
+    """A phone number or code with its middle as `*`: enough to tell two apart on a page, not to call one."""
+    shown = 3 if len(number) <= 12 else 6  # an E.164 mobile number keeps its country code and the network's digits
+    if len(number) <= 5:
+        return "*" * len(number)
+    return number[:shown] + "*" * (len(number) - shown - 2) + number[-2:]

@@ -1,0 +1,1 @@
+"""Messaging: people at work on decisions about messages; rules, models, exceptions, the review desk."""

@@ -1,0 +1,1 @@
+"""Tables of messaging, one module a subject. Only `services` writes them."""

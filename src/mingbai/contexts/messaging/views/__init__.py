@@ -1,0 +1,1 @@
+"""Pages about messages, one module an area; each lists its own addresses as `urlpatterns`."""

@@ -1,0 +1,1 @@
+"""People: accounts, roles and scopes, organisational units, tokens, webhooks, requests about personal data."""

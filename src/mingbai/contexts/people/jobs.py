@@ -1,0 +1,27 @@
+"""What is done for people without anybody asking."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from mingbai.contexts.people.models import IdempotencyKey
+from mingbai.settings import Settings
+
+_KEYS_KEPT = timedelta(days=1)
+
+
+def forget_idempotency_keys(settings: Settings, now: datetime) -> None:
+    """A repeated request comes within minutes; after a day its key is somebody else's."""
+    IdempotencyKey.objects.filter(created_at__lt=now - _KEYS_KEPT).delete()
+
+
+def end_old_sessions(settings: Settings, now: datetime) -> None:
+    from django.contrib.sessions.models import Session
+
+    Session.objects.filter(expire_date__lt=now).delete()
+
+
+JOBS = (
+    ("forget idempotency keys", 3600.0, forget_idempotency_keys, False),
+    ("end old sessions", 3600.0, end_old_sessions, False),
+)

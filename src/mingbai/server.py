@@ -1,0 +1,318 @@
+"""The composition root: what `mingbai serve` starts, and how it keeps it running.
+
+One tree: this supervisor, and below it `web` (pages and API), `worker` (jobs) and `screener` (the engine). Each is a
+process of its own, so that a slow page never holds up a decision and a crash takes nothing else with it; what died is
+started again, later each time it dies quickly. The supervisor itself holds no data and answers nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from mingbai.kernel.clock import utc_now
+from mingbai.kernel.errors import MingbaiError
+from mingbai.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PARTS = ("web", "worker", "screener")
+_DRAIN_S = 20.0  # what a part gets to finish what it has begun
+_LONGEST_PAUSE_S = 30.0
+_STEADY_S = 60.0  # a part that ran this long may start at once again
+
+
+class AlreadyRunning(MingbaiError):
+    """Another `mingbai serve` has this data directory."""
+
+    code = "already_running"
+    template = "{data}: another `mingbai serve` (process {pid}) uses this data directory"
+
+
+class AddressInUse(MingbaiError):
+    """Something else listens where the console should."""
+
+    code = "address_in_use"
+    template = "console.address: {address} cannot be listened on: {detail}"
+
+
+def use_django(settings: Settings) -> None:
+    """Set Django up for this process. The settings reach it, and every child, through the environment."""
+    os.environ["MINGBAI_DATA"] = str(settings.data)
+    os.environ["MINGBAI_CONSOLE__ADDRESS"] = settings.console.address
+    os.environ["DJANGO_SETTINGS_MODULE"] = "mingbai.console.settings"
+    import django
+
+    django.setup()
+
+
+def prepare(settings: Settings) -> None:
+    """Make the data directory, bring the database up to date and the tables that Django's cache needs."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (settings.data / "run").mkdir(exist_ok=True, mode=0o700)
+    use_django(settings)
+    from django.core.management import call_command
+    from django.db import connection
+    from django.db.migrations.executor import MigrationExecutor
+
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        call_command("migrate", interactive=False, verbosity=0)
+    if "console_cache" not in connection.introspection.table_names():
+        call_command("createcachetable", verbosity=0)
+
+
+def first_link(settings: Settings, *, now: datetime) -> str | None:
+    """The one-time link for the first administrator; None when somebody can already sign in as one."""
+    from mingbai.contexts.people.services.accounts import first_administrator
+
+    secret = first_administrator(now=now)
+    return None if secret is None else f"{base_url(settings)}/welcome/{secret}/"
+
+
+def base_url(settings: Settings) -> str:
+    """Where a browser finds the console."""
+    console = settings.console
+    if console.hosts:
+        port = "" if console.behind_tls else f":{urlsplit(f'//{console.address}').port}"
+        return f"http{'s' if console.behind_tls else ''}://{console.hosts[0]}{port}"
+    return f"http://{console.address}"
+
+
+@dataclass(slots=True)
+class _Part:
+    name: str
+    command: Sequence[str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    start_at: float = 0.0
+    quick_deaths: int = 0
+    exits: list[int] = field(default_factory=list)
+
+
+class Supervisor:
+    """Starts the parts and starts again what dies. `run` returns when it is told to stop."""
+
+    def __init__(self, settings: Settings, parts: Sequence[str] = PARTS) -> None:
+        self._settings = settings
+        self._parts = [_Part(name, [sys.executable, "-m", "mingbai.server", name]) for name in parts]
+        self._is_stopping = False
+
+    def run(self, tick: Callable[[], None] | None = None) -> None:
+        """Until SIGTERM or SIGINT. tick: called a few times a second, for a caller that has something to do."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+        try:
+            while not self._is_stopping:
+                self.step()
+                if tick is not None:
+                    tick()
+                time.sleep(0.1)
+        finally:
+            self.stop()
+
+    def step(self) -> None:
+        """Start what should run and does not."""
+        now = time.monotonic()
+        for part in self._parts:
+            if part.process is not None:
+                code = part.process.poll()
+                if code is None:
+                    continue
+                part.process = None
+                part.exits.append(code)
+                is_quick = now - part.started < _STEADY_S
+                part.quick_deaths = part.quick_deaths + 1 if is_quick else 0
+                pause = min(_LONGEST_PAUSE_S, 0.2 * 2 ** min(part.quick_deaths, 10)) if part.quick_deaths > 1 else 0.0
+                part.start_at = now + pause
+                log.error("part %s ended with %s; it starts again in %.1f s", part.name, code, pause)
+            if part.process is None and now >= part.start_at:
+                part.started = now
+                # A group of its own: Ctrl-C reaches the supervisor alone, which stops the parts in order.
+                part.process = subprocess.Popen(part.command, start_new_session=True, stdin=subprocess.DEVNULL)
+
+    def pids(self) -> dict[str, int]:
+        """Of the parts that run now."""
+        return {part.name: part.process.pid for part in self._parts if part.process is not None}
+
+    def stop(self) -> None:
+        """SIGTERM to all, then wait until they have finished; SIGKILL for what does not."""
+        running = [part.process for part in self._parts if part.process is not None]
+        for process in running:
+            with suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + _DRAIN_S
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self._is_stopping = True
+
+
+class DataLock:
+    """One `serve` for a data directory: a lock on DATA/run/serve.pid, which also names the process."""
+
+    def __init__(self, settings: Settings) -> None:
+        import fcntl
+
+        self._path = settings.data / "run" / "serve.pid"
+        self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            pid = self._path.read_text().strip() or "?"
+            os.close(self._handle)
+            raise AlreadyRunning(data=str(settings.data), pid=pid) from error
+        os.ftruncate(self._handle, 0)
+        os.write(self._handle, str(os.getpid()).encode())
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+def check_address(settings: Settings) -> None:
+    """Raises AddressInUse where the console could not listen: better now than in a child that dies again and again."""
+    import socket
+
+    parts = urlsplit(f"//{settings.console.address}")
+    family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((parts.hostname, parts.port))
+        except OSError as error:
+            raise AddressInUse(address=settings.console.address, detail=error.strerror or str(error)) from error
+
+
+# -- the parts
+
+
+def run_web(settings: Settings) -> None:
+    """Pages and API, until SIGTERM."""
+    from granian.constants import Interfaces
+    from granian.server import Server
+
+    parts = urlsplit(f"//{settings.console.address}")
+    Server(
+        "mingbai.console.asgi:application",
+        address=parts.hostname or "127.0.0.1",
+        port=parts.port or 8080,
+        interface=Interfaces.ASGI,
+        workers=settings.console.workers,
+        log_access=False,
+        log_level="warning",  # type: ignore[arg-type]  # granian takes its enum's value
+        respawn_failed_workers=True,
+        websockets=False,
+    ).serve()
+
+
+def run_part(name: str, settings: Settings) -> None:
+    """One part of the tree, in this process. Ends too when the supervisor is gone: nobody would start it again."""
+    _end_with_parent()
+    if name == "web":
+        use_django(settings)
+        run_web(settings)
+    elif name == "worker":
+        use_django(settings)
+        from mingbai.worker import run_worker
+
+        run_worker(settings)
+    elif name == "screener":
+        from mingbai.gateway.screener import run_screener
+
+        run_screener(settings)
+    else:
+        raise SystemExit(f"no part of the server is called {name}")
+
+
+def _end_with_parent() -> None:
+    """Linux: SIGTERM when the parent dies, also by kill -9."""
+    import ctypes
+
+    pr_set_pdeathsig = 1
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+    if os.getppid() == 1:
+        raise SystemExit(0)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m mingbai.server PART`: how the supervisor starts its parts. Settings come by the environment."""
+    from mingbai.settings import load_settings
+
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run_part(arguments[0], load_settings())
+    return 0
+
+
+def write_pids(settings: Settings, pids: dict[str, int]) -> Path:
+    """Who runs as what, for people and tests: DATA/run/parts.json."""
+    import json
+
+    path = settings.data / "run" / "parts.json"
+    path.write_text(json.dumps(pids))
+    return path
+
+
+def serve(settings: Settings, announce: Callable[[str | None], None], tick: Callable[[], None] | None = None) -> None:
+    """Everything that `mingbai serve` does. announce: told the one-time link (or None) once the pages can be had."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (settings.data / "run").mkdir(exist_ok=True, mode=0o700)
+    lock = DataLock(settings)
+    try:
+        check_address(settings)
+        os.environ["MINGBAI_DATA"] = str(settings.data)
+        os.environ["MINGBAI_CONSOLE__ADDRESS"] = settings.console.address
+        prepare(settings)
+        link = first_link(settings, now=utc_now())
+        supervisor = Supervisor(settings)
+        supervisor.step()
+        is_announced = False
+        known: dict[str, int] = {}
+
+        def each() -> None:
+            nonlocal is_announced, known
+            if supervisor.pids() != known:
+                known = supervisor.pids()
+                write_pids(settings, known)
+            if not is_announced and _answers(settings):
+                is_announced = True
+                announce(link)
+            if tick is not None:
+                tick()
+
+        supervisor.run(each)
+    finally:
+        lock.close()
+
+
+def _answers(settings: Settings) -> bool:
+    import socket
+
+    parts = urlsplit(f"//{settings.console.address}")
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname)  # noqa: S104 - not bound
+    try:
+        socket.create_connection((host, parts.port), timeout=0.2).close()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
