@@ -68,6 +68,12 @@ SYSTEM: dict[str, SystemPackage] = {
     "chromium": SystemPackage(
         ("chromium", "chromium-browser", "google-chrome"), (), "chromium", "pages, seen in a browser"
     ),
+    "postgresql": SystemPackage(
+        ("postgres",),
+        ("../lib/postgresql/*/bin/postgres",),
+        "postgresql",
+        "the console's tests again, on a real PostgreSQL",
+    ),
     "cjk-fonts": SystemPackage(
         (), ("fonts/**/NotoSansCJK*", "fonts/**/*wqy*"), "fonts-noto-cjk", "Chinese in pictures"
     ),
@@ -238,12 +244,16 @@ def build_docs() -> list[str | Path]:
 def check(_: argparse.Namespace) -> None:
     """All checks run even if an early one fails: a person wants the whole list."""
     ensure_environment(WORK)
-    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}  # an advertisement, not a finding
+    # mypy's plugin and Django's commands read the settings: with a data directory of their own, not the user's.
+    quiet = {**os.environ, "MINGBAI_DATA": str(VENV / "check-data"), "DJANGO_SETTINGS_MODULE": "mingbai.console.settings"}
+    quiet["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement, not a finding
     steps: list[tuple[str, list[str | Path]]] = [
         ("format", [tool("ruff"), "format", "--check", "--quiet", "."]),
         ("lint", [tool("ruff"), "check", "--quiet", "."]),
         ("types", [tool("mypy"), "--no-error-summary", *with_sources("src", "tests", "benchmarks", "dev.py")]),
         ("import contracts", [tool("lint-imports"), "--no-logo"]),
+        ("migrations", [PYTHON, "-m", "django", "makemigrations", "--check", "--dry-run"]),
+        ("Django", [PYTHON, "-m", "django", "check"]),
         ("docs", [*build_docs(), "--site-dir", VENV / "site-check"]),
     ]
     failed = []

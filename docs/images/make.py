@@ -20,7 +20,8 @@ from rich.terminal_theme import MONOKAI
 from mingbai.cli import demo_show
 from mingbai.cli.demo_day import begin_day, demo_policy
 from mingbai.cli.words import use_language
-from mingbai.connectors.batch.record import Recorder, open_ledger
+from mingbai.connectors.batch.record import Recorder
+from mingbai.connectors.ledger_access import open_ledger
 from mingbai.kernel.clock import utc_now
 from mingbai.settings import Settings
 

@@ -129,7 +129,7 @@ class Supervisor:
             if part.process is not None:
                 code = part.process.poll()
                 if code is None:
-                    continue
+                    continue  # it runs
                 part.process = None
                 part.exits.append(code)
                 is_quick = now - part.started < _STEADY_S
@@ -137,7 +137,7 @@ class Supervisor:
                 pause = min(_LONGEST_PAUSE_S, 0.2 * 2 ** min(part.quick_deaths, 10)) if part.quick_deaths > 1 else 0.0
                 part.start_at = now + pause
                 log.error("part %s ended with %s; it starts again in %.1f s", part.name, code, pause)
-            if part.process is None and now >= part.start_at:
+            if now >= part.start_at:
                 part.started = now
                 # A group of its own: Ctrl-C reaches the supervisor alone, which stops the parts in order.
                 part.process = subprocess.Popen(part.command, start_new_session=True, stdin=subprocess.DEVNULL)

@@ -63,7 +63,9 @@ def run_worker(settings: Settings) -> None:
         if job.is_long
     ]
     threads.append(
-        threading.Thread(target=_loop, args=(settings, [job for job in given if not job.is_long], stop), name="short", daemon=True)
+        threading.Thread(
+            target=_loop, args=(settings, [job for job in given if not job.is_long], stop), name="short", daemon=True
+        )
     )
     for thread in threads:
         thread.start()

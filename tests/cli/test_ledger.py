@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mingbai.connectors.batch.record import open_ledger
+from mingbai.connectors.ledger_access import open_ledger
 from mingbai.ledger import FileKeys, KeyStore
 from mingbai.settings import Settings
 from tests.cli.conftest import Run

@@ -23,7 +23,7 @@ from mingbai.connectors.anchor_export import (
     is_export_due,
     sign_and_export,
 )
-from mingbai.connectors.batch.record import open_ledger
+from mingbai.connectors.ledger_access import open_ledger
 from mingbai.ledger import Head, StreamReader, read_anchors, verify
 from mingbai.settings import AnchorSettings, Settings
 from tests.peers.mail import PASSWORD, USER, free_port, mail_server, make_certificate, stalling_server, web_server

@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mingbai.connectors.batch.engine import MAX_TRIES, decide, screen_stream, unscreened
-from mingbai.connectors.batch.record import STREAM, Recorder, e164, open_keys, open_ledger
+from mingbai.connectors.batch.record import Recorder, e164
 from mingbai.connectors.batch.run import Progress, screen_tables
 from mingbai.connectors.batch.tally import MAX_CAMPAIGNS, Tally
+from mingbai.connectors.ledger_access import STREAM, open_keys, open_ledger
 from mingbai.connectors.policies import ModelUnreadable, PolicySource, read_policy
 from mingbai.connectors.tables import open_output, read_messages
 from mingbai.engines.scenarios.traffic import traffic

@@ -75,7 +75,8 @@ def run_demo(
     from mingbai.cli import demo_show
     from mingbai.cli.demo_day import begin_day, demo_policy
     from mingbai.cli.demo_ledger import prove
-    from mingbai.connectors.batch.record import Recorder, open_ledger
+    from mingbai.connectors.batch.record import Recorder
+    from mingbai.connectors.ledger_access import open_ledger
 
     day_of = (utc_now() - timedelta(days=1)).date()
     console.print(demo_show.title(messages, seed))

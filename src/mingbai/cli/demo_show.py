@@ -18,12 +18,12 @@ from mingbai.cli.demo_ledger import Proof
 from mingbai.cli.explain import explanation
 from mingbai.cli.labels import STYLES, category_word, finding_line, reason_words, verdict_text
 from mingbai.cli.marks import marked
-from mingbai.kernel.masking import masked
 from mingbai.cli.summary import headline, percent, table, verdict_table
 from mingbai.cli.words import _
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.explain import explain
 from mingbai.engines.screening.policy import Policy
+from mingbai.kernel.masking import masked
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
 _CHART_ROWS = 7

@@ -54,6 +54,7 @@ def explain(
 
     from mingbai.connectors.policies import read_policy
     from mingbai.engines.screening.campaigns import Counters
+    from mingbai.engines.screening.explain import document
     from mingbai.engines.screening.explain import explain as explain_batch
 
     source = read_policy(
@@ -73,34 +74,6 @@ def explain(
         versions = _("model {model}, rulebook {rulebook}").format(**policy.versions)
         console.print(Padding(Text(versions, style="dim"), (1, 2)))
     return 0
-
-
-def document(found: Explanation, rules: dict[str, Rule], versions: dict[str, str]) -> dict[str, object]:
-    """An explanation as JSON values: codes, not words."""
-    without = found.without
-    return {
-        "verdict": found.verdict.label,
-        "category": found.category.label,
-        "score": round(found.score, 6),
-        "flag_at": round(found.flag_at, 6),
-        "block_at": round(found.block_at, 6),
-        "language": "zh" if found.is_chinese else "en",
-        "reasons": [reason.label for reason in found.reasons],
-        "rules": [
-            {"id": rule, **({"reason": rules[rule].reason, "owner": rules[rule].owner} if rule in rules else {})}
-            for rule in found.rules
-        ],
-        "evidence": [
-            {"start": item.start, "end": item.end, "written": item.written, "read_as": item.read_as}
-            for item in found.evidence
-        ],
-        "read_as": found.read_as,
-        "without_evidence": None
-        if without is None
-        else {"score": round(without.score, 6), "verdict": without.verdict.label},
-        "campaign": f"{found.campaign:016x}" if found.campaign else "",
-        **versions,
-    }
 
 
 def explanation(found: Explanation, rules: dict[str, Rule], console: Console) -> RenderableType:

@@ -160,7 +160,7 @@ def export_anchor(
     stream: Stream = None,
     data: Data = None,
 ) -> int:
-    from mingbai.connectors.batch.record import open_ledger
+    from mingbai.connectors.ledger_access import open_ledger
     from mingbai.ledger import Kind, anchor_bytes, fingerprint
 
     settings = load_settings(data=data)
@@ -222,7 +222,7 @@ def delivery_line(delivery: Delivery) -> Text:
 
 @app.command(help=_("Delete the numbers and texts whose time is over, by destroying their day's key."))
 def expire(*, stream: Stream = None, data: Data = None) -> int:
-    from mingbai.connectors.batch.record import open_ledger
+    from mingbai.connectors.ledger_access import open_ledger
 
     settings = load_settings(data=data)
     count = 0
@@ -360,7 +360,7 @@ def backup(
     passphrase_file: PassphraseFile = None,
     data: Data = None,
 ) -> int:
-    from mingbai.connectors.batch.record import open_keys
+    from mingbai.connectors.ledger_access import open_keys
     from mingbai.ledger import fingerprint
 
     keys = open_keys(load_settings(data=data))
@@ -389,7 +389,7 @@ def restore(
     passphrase_file: PassphraseFile = None,
     data: Data = None,
 ) -> int:
-    from mingbai.connectors.batch.record import key_provider
+    from mingbai.connectors.ledger_access import key_provider
     from mingbai.ledger import FileKeys, fingerprint, import_keys
     from mingbai.ledger.keys import restore_key_file
 
@@ -420,7 +420,7 @@ def rotate(
     ] = False,
     data: Data = None,
 ) -> int:
-    from mingbai.connectors.batch.record import open_keys
+    from mingbai.connectors.ledger_access import open_keys
     from mingbai.ledger import fingerprint, rotate_master_key, rotate_pseudonym_key, rotate_signing_key
 
     settings = load_settings(data=data)

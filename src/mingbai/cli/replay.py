@@ -13,11 +13,11 @@ from mingbai.cli.console import say_plain, show_alarms, stdout
 from mingbai.cli.fast_start import leave_out_unused
 from mingbai.cli.labels import category_word, verdict_text
 from mingbai.cli.marks import marked
-from mingbai.kernel.masking import masked
 from mingbai.cli.summary import table
 from mingbai.cli.words import _
 from mingbai.kernel.clock import parse_utc, utc_now
 from mingbai.kernel.errors import BadValue
+from mingbai.kernel.masking import masked
 from mingbai.settings import load_settings
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def replay(
 
     leave_out_unused()
     from mingbai.cli.ledger import streams_of
-    from mingbai.connectors.batch.record import open_keys
+    from mingbai.connectors.ledger_access import open_keys
     from mingbai.connectors.policies import read_policy
     from mingbai.connectors.replay import replay_ledger, replay_tables
     from mingbai.connectors.tables import read_messages

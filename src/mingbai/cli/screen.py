@@ -104,7 +104,8 @@ def screen(
         policy = source.policy()
         recorder = None
         if ledger:
-            from mingbai.connectors.batch.record import Recorder, open_ledger
+            from mingbai.connectors.batch.record import Recorder
+            from mingbai.connectors.ledger_access import open_ledger
 
             opened = stack.enter_context(open_ledger(settings, now=utc_now()))
             opened.expire(now=utc_now())

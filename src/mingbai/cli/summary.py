@@ -14,8 +14,8 @@ from rich.text import Text
 from mingbai.cli.console import stdout
 from mingbai.cli.labels import category_word, verdict_text
 from mingbai.cli.marks import bar, marked
-from mingbai.kernel.masking import masked
 from mingbai.cli.words import _
+from mingbai.kernel.masking import masked
 from mingbai.kernel.verdicts import Category, Verdict
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mingbai.connectors.anchor_targets import AnchorNotTaken, AnchorTarget, targets_of
-from mingbai.connectors.batch.record import open_ledger
+from mingbai.connectors.ledger_access import open_ledger
 from mingbai.kernel.clock import format_utc, parse_utc
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.ledger import FileOps, Head, Kind, Ledger, LedgerError

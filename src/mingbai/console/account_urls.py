@@ -8,7 +8,9 @@ from django.urls import include, path
 
 urlpatterns = [
     path("login/", account.login, name="account_login"),
-    path("signup/", account.signup, name="account_signup"),  # allauth names it in its pages; the adapter keeps it closed
+    path(
+        "signup/", account.signup, name="account_signup"
+    ),  # allauth names it in its pages; the adapter keeps it closed
     path("logout/", account.logout, name="account_logout"),
     path("inactive/", account.account_inactive, name="account_inactive"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),

@@ -76,6 +76,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "allauth.usersessions.middleware.UserSessionsMiddleware",
     "mingbai.contexts.people.rights.RightsMiddleware",
+    "mingbai.contexts.people.http_api.ApiGate",
     "mingbai.console.middleware.Errors",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

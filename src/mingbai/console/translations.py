@@ -1,7 +1,7 @@
 """The catalogue of Chinese words: TOML files, one an area, which Django's gettext gets as the .mo file that it reads.
 
-`locale/parts/<area>.toml` holds `"English" = "中文"`. Chinese has no plural forms, so that a pair is all there is to say,
-and TOML is what people of this project edit everywhere else.
+`locale/parts/<area>.toml` holds `"English" = "中文"`. Chinese has no plural forms, so that a pair is all there is to
+say, and TOML is what people of this project edit everywhere else.
 """
 
 from __future__ import annotations

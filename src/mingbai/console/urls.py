@@ -20,6 +20,11 @@ urlpatterns = [
     path("healthz", views.health, name="health"),
     path("accounts/", include("mingbai.console.account_urls")),
 ]
-for module in ("mingbai.contexts.audit.urls", "mingbai.contexts.people.urls", "mingbai.contexts.messaging.urls", "mingbai.console.api"):
+for module in (
+    "mingbai.contexts.audit.urls",
+    "mingbai.contexts.people.urls",
+    "mingbai.contexts.messaging.urls",
+    "mingbai.console.api",
+):
     if find_spec(module):
         urlpatterns.append(path("", include(module)))

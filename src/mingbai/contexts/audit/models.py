@@ -13,7 +13,9 @@ class Entry(models.Model):
     at = models.DateTimeField(db_index=True)
     kind = models.CharField(max_length=64)  # dotted, past tense
     actor = models.CharField(max_length=80)  # account:<uuid>, token:<uuid>, job:<name>, system
-    subject = models.CharField(max_length=120, blank=True)  # what it was about: account:<uuid>, message:<uuid>, rulebook:<id>
+    subject = models.CharField(
+        max_length=120, blank=True
+    )  # what it was about: account:<uuid>, message:<uuid>, rulebook:<id>
     data = models.JSONField(default=dict)
     hash = models.BinaryField(max_length=32)  # SHA-256 over the hash before and this entry
 

@@ -24,7 +24,7 @@ def entry_hash(
     subject: str,
     data: Mapping[str, object],
 ) -> bytes:
-    """SHA-256(hash before + JSON of the entry: keys sorted, no spaces, UTF-8). Raises ValueError for data that is no JSON."""
+    """SHA-256(hash before + JSON of the entry: keys sorted, no spaces, UTF-8). Raises ValueError if that is no JSON."""
     document = {
         "seq": seq,
         "id": str(id),

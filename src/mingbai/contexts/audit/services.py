@@ -43,7 +43,9 @@ def append(
         at = now or utc_now()
         seq = head.seq + 1
         id = _next_id(head, at)
-        digest = entry_hash(bytes(head.hash), seq=seq, id=id, at=at, kind=kind, actor=actor, subject=subject, data=given)
+        digest = entry_hash(
+            bytes(head.hash), seq=seq, id=id, at=at, kind=kind, actor=actor, subject=subject, data=given
+        )
         entry = Entry.objects.create(
             seq=seq, id=id, at=at, kind=kind, actor=actor, subject=subject, data=given, hash=digest
         )

@@ -33,7 +33,7 @@ class Language(models.TextChoices):
 
 
 class RequestKind(models.TextChoices):
-    """What a subscriber may ask of whoever holds data about them (Personal Information Protection Law, articles 44-47)."""
+    """What a subscriber may ask of whoever holds data about them (China: PIPL, articles 44 to 47)."""
 
     ACCESS = "access", _("Access")
     EXPORT = "export", _("Export")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from mingbai.contexts.people.models import IdempotencyKey
+from mingbai.connectors.ledger_access import open_keys
+from mingbai.contexts.people.models import IdempotencyKey, Webhook
+from mingbai.contexts.people.services.webhooks import queue_deliveries, send_due
 from mingbai.settings import Settings
 
 _KEYS_KEPT = timedelta(days=1)
@@ -21,7 +23,15 @@ def end_old_sessions(settings: Settings, now: datetime) -> None:
     Session.objects.filter(expire_date__lt=now).delete()
 
 
+def deliver_webhooks(settings: Settings, now: datetime) -> None:
+    """Queue what is new and send what is due."""
+    if Webhook.objects.filter(is_active=True).exists():
+        queue_deliveries(now=now)
+        send_due(open_keys(settings), now=now)
+
+
 JOBS = (
+    ("webhooks", 1.0, deliver_webhooks, True),
     ("forget idempotency keys", 3600.0, forget_idempotency_keys, False),
     ("end old sessions", 3600.0, end_old_sessions, False),
 )

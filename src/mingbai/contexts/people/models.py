@@ -48,9 +48,7 @@ class Account(AbstractBaseUser):
     """Somebody who signs in. Rights come from assignments alone: there is no superuser."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
-    username = models.CharField(
-        _("Username"), max_length=64, unique=True, validators=[UnicodeUsernameValidator()]
-    )
+    username = models.CharField(_("Username"), max_length=64, unique=True, validators=[UnicodeUsernameValidator()])
     name = models.CharField(_("Name"), max_length=120, blank=True)
     email = models.EmailField(_("E-mail"), blank=True)
     number = models.CharField(max_length=20, blank=True)  # E.164, of a subscriber: what "own" means
@@ -62,7 +60,7 @@ class Account(AbstractBaseUser):
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
-    objects = AccountManager()  # type: ignore[misc]  # Django's stubs want the base's manager
+    objects = AccountManager()
 
     class Meta:
         ordering = ("username",)

@@ -94,9 +94,7 @@ def _matrix() -> dict[Action, dict[str, str]]:
     matrix: dict[Action, dict[str, str]] = {}
     for action in Action:
         cells = _TABLE[action].split()
-        matrix[action] = {
-            role: _LETTERS[cell] for role, cell in zip(_ROLES, cells, strict=True) if cell != "."
-        }
+        matrix[action] = {role: _LETTERS[cell] for role, cell in zip(_ROLES, cells, strict=True) if cell != "."}
     return matrix
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -19,7 +20,7 @@ def rights_of(account: Account, token: Token | None = None) -> Rights:
         .values_list("role", "unit_id", "unit__code", "unit__kind")
         .distinct()
     )
-    codes = access_codes_below({unit for _, unit, _, _ in rows if unit is not None}) if rows else {}
+    codes = access_codes_below({unit for _, unit, _, _ in rows} - {None})
     assigned = tuple(
         Assigned(role, unit_code or "", kind or "", tuple(codes.get(unit, ()))) for role, unit, unit_code, kind in rows
     )
@@ -29,20 +30,20 @@ def rights_of(account: Account, token: Token | None = None) -> Rights:
     return Rights(assigned, account.number, only)
 
 
-def access_codes_below(units: set[object]) -> dict[object, list[str]]:
+def access_codes_below(units: set[UUID]) -> dict[UUID, list[str]]:
     """For each unit: the access-code prefixes of itself and of every unit below it."""
     if not units:
         return {}
-    children: dict[object, list[Unit]] = defaultdict(list)
-    by_id: dict[object, Unit] = {}
+    children: dict[UUID | None, list[Unit]] = defaultdict(list)
+    by_id: dict[UUID, Unit] = {}
     for unit in Unit.objects.only("id", "parent_id", "access_codes"):
         by_id[unit.pk] = unit
         children[unit.parent_id].append(unit)
-    found: dict[object, list[str]] = {}
+    found: dict[UUID, list[str]] = {}
     for start in units:
         codes: list[str] = []
         waiting = [by_id[start]] if start in by_id else []
-        seen: set[object] = set()
+        seen: set[UUID] = set()
         while waiting:
             unit = waiting.pop()
             if unit.pk in seen:

@@ -24,7 +24,9 @@ def _logged_out(sender: object, request: Any, user: Any, **_: object) -> None:  
 
 
 @receiver(user_login_failed)
-def _login_failed(sender: object, credentials: dict[str, Any], request: Any = None, **_: object) -> None:  # Any: as above
+def _login_failed(
+    sender: object, credentials: dict[str, Any], request: Any = None, **_: object
+) -> None:  # Any: as above
     # The name that was tried may be a password typed into the wrong field: it is not kept.
     audit.append("session.refused", actor="system", data={"address": _address(request)})
 

@@ -4,37 +4,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Head',
+            name="Head",
             fields=[
-                ('id', models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('seq', models.BigIntegerField(default=0)),
-                ('hash', models.BinaryField(max_length=32)),
-                ('last_id', models.UUIDField(null=True)),
+                ("id", models.SmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("seq", models.BigIntegerField(default=0)),
+                ("hash", models.BinaryField(max_length=32)),
+                ("last_id", models.UUIDField(null=True)),
             ],
         ),
         migrations.CreateModel(
-            name='Entry',
+            name="Entry",
             fields=[
-                ('seq', models.BigIntegerField(primary_key=True, serialize=False)),
-                ('id', models.UUIDField(unique=True)),
-                ('at', models.DateTimeField(db_index=True)),
-                ('kind', models.CharField(max_length=64)),
-                ('actor', models.CharField(max_length=80)),
-                ('subject', models.CharField(blank=True, max_length=120)),
-                ('data', models.JSONField(default=dict)),
-                ('hash', models.BinaryField(max_length=32)),
+                ("seq", models.BigIntegerField(primary_key=True, serialize=False)),
+                ("id", models.UUIDField(unique=True)),
+                ("at", models.DateTimeField(db_index=True)),
+                ("kind", models.CharField(max_length=64)),
+                ("actor", models.CharField(max_length=80)),
+                ("subject", models.CharField(blank=True, max_length=120)),
+                ("data", models.JSONField(default=dict)),
+                ("hash", models.BinaryField(max_length=32)),
             ],
             options={
-                'ordering': ('seq',),
-                'indexes': [models.Index(fields=['kind', 'seq'], name='audit_entry_kind_90051c_idx'), models.Index(fields=['actor', 'seq'], name='audit_entry_actor_06a26c_idx'), models.Index(fields=['subject', 'seq'], name='audit_entry_subject_9009ac_idx')],
+                "ordering": ("seq",),
+                "indexes": [
+                    models.Index(fields=["kind", "seq"], name="audit_entry_kind_90051c_idx"),
+                    models.Index(fields=["actor", "seq"], name="audit_entry_actor_06a26c_idx"),
+                    models.Index(fields=["subject", "seq"], name="audit_entry_subject_9009ac_idx"),
+                ],
             },
         ),
     ]

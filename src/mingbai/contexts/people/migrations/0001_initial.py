@@ -2,176 +2,370 @@
 
 import django.contrib.auth.validators
 import django.db.models.deletion
-import mingbai.contexts.people.models
-import mingbai.kernel.clock
 from django.conf import settings
 from django.db import migrations, models
 
+import mingbai.contexts.people.models
+import mingbai.kernel.clock
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='Account',
+            name="Account",
             fields=[
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('username', models.CharField(max_length=64, unique=True, validators=[django.contrib.auth.validators.UnicodeUsernameValidator()], verbose_name='Username')),
-                ('name', models.CharField(blank=True, max_length=120, verbose_name='Name')),
-                ('email', models.EmailField(blank=True, max_length=254, verbose_name='E-mail')),
-                ('number', models.CharField(blank=True, max_length=20)),
-                ('language', models.CharField(blank=True, choices=[('zh-hans', '简体中文'), ('en', 'English')], max_length=10)),
-                ('skills', models.JSONField(blank=True, default=list)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(default=mingbai.kernel.clock.utc_now, editable=False)),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "username",
+                    models.CharField(
+                        max_length=64,
+                        unique=True,
+                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
+                        verbose_name="Username",
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=120, verbose_name="Name")),
+                ("email", models.EmailField(blank=True, max_length=254, verbose_name="E-mail")),
+                ("number", models.CharField(blank=True, max_length=20)),
+                (
+                    "language",
+                    models.CharField(blank=True, choices=[("zh-hans", "简体中文"), ("en", "English")], max_length=10),
+                ),
+                ("skills", models.JSONField(blank=True, default=list)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(default=mingbai.kernel.clock.utc_now, editable=False)),
             ],
             options={
-                'ordering': ('username',),
+                "ordering": ("username",),
             },
         ),
         migrations.CreateModel(
-            name='Webhook',
+            name="Webhook",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=80, unique=True)),
-                ('url', models.URLField(max_length=500)),
-                ('secret', models.BinaryField()),
-                ('kinds', models.JSONField(default=list)),
-                ('is_active', models.BooleanField(default=True)),
-                ('follows_from', models.BigIntegerField(default=0)),
-                ('created_at', models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=80, unique=True)),
+                ("url", models.URLField(max_length=500)),
+                ("secret", models.BinaryField()),
+                ("kinds", models.JSONField(default=list)),
+                ("is_active", models.BooleanField(default=True)),
+                ("follows_from", models.BigIntegerField(default=0)),
+                ("created_at", models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
             ],
             options={
-                'ordering': ('name',),
+                "ordering": ("name",),
             },
         ),
         migrations.CreateModel(
-            name='DataRequest',
+            name="DataRequest",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('access', 'Access'), ('export', 'Export'), ('erasure', 'Erasure')], max_length=16)),
-                ('state', models.CharField(choices=[('open', 'Open'), ('ready', 'Ready'), ('refused', 'Refused'), ('done', 'Done')], default='open', max_length=16)),
-                ('note', models.TextField(blank=True)),
-                ('answer', models.TextField(blank=True)),
-                ('created_at', models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
-                ('due_at', models.DateTimeField()),
-                ('answered_at', models.DateTimeField(blank=True, null=True)),
-                ('result', models.BinaryField(blank=True, null=True)),
-                ('result_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='data_requests', to=settings.AUTH_USER_MODEL)),
-                ('answered_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("access", "Access"), ("export", "Export"), ("erasure", "Erasure")], max_length=16
+                    ),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("open", "Open"), ("ready", "Ready"), ("refused", "Refused"), ("done", "Done")],
+                        default="open",
+                        max_length=16,
+                    ),
+                ),
+                ("note", models.TextField(blank=True)),
+                ("answer", models.TextField(blank=True)),
+                ("created_at", models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
+                ("due_at", models.DateTimeField()),
+                ("answered_at", models.DateTimeField(blank=True, null=True)),
+                ("result", models.BinaryField(blank=True, null=True)),
+                ("result_expires_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="data_requests",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "answered_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('due_at',),
+                "ordering": ("due_at",),
             },
         ),
         migrations.CreateModel(
-            name='IdempotencyKey',
+            name="IdempotencyKey",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('holder', models.CharField(max_length=80)),
-                ('key', models.CharField(max_length=128)),
-                ('request_hash', models.BinaryField(max_length=32)),
-                ('status', models.PositiveSmallIntegerField(null=True)),
-                ('response', models.BinaryField(default=b'')),
-                ('content_type', models.CharField(default='application/json', max_length=80)),
-                ('created_at', models.DateTimeField(db_index=True, default=mingbai.kernel.clock.utc_now)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("holder", models.CharField(max_length=80)),
+                ("key", models.CharField(max_length=128)),
+                ("request_hash", models.BinaryField(max_length=32)),
+                ("status", models.PositiveSmallIntegerField(null=True)),
+                ("response", models.BinaryField(default=b"")),
+                ("content_type", models.CharField(default="application/json", max_length=80)),
+                ("created_at", models.DateTimeField(db_index=True, default=mingbai.kernel.clock.utc_now)),
             ],
             options={
-                'constraints': [models.UniqueConstraint(fields=('holder', 'key'), name='people_idempotency_once')],
+                "constraints": [models.UniqueConstraint(fields=("holder", "key"), name="people_idempotency_once")],
             },
         ),
         migrations.CreateModel(
-            name='Invitation',
+            name="Invitation",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('token_hash', models.BinaryField(max_length=32, unique=True)),
-                ('created_at', models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
-                ('expires_at', models.DateTimeField()),
-                ('used_at', models.DateTimeField(blank=True, null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='invitations', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("token_hash", models.BinaryField(max_length=32, unique=True)),
+                ("created_at", models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
+                ("expires_at", models.DateTimeField()),
+                ("used_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="invitations",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='Team',
+            name="Team",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('code', models.SlugField(max_length=64, unique=True)),
-                ('name', models.CharField(max_length=120)),
-                ('members', models.ManyToManyField(blank=True, related_name='teams', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("code", models.SlugField(max_length=64, unique=True)),
+                ("name", models.CharField(max_length=120)),
+                ("members", models.ManyToManyField(blank=True, related_name="teams", to=settings.AUTH_USER_MODEL)),
             ],
             options={
-                'ordering': ('code',),
+                "ordering": ("code",),
             },
         ),
         migrations.CreateModel(
-            name='Token',
+            name="Token",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=80)),
-                ('prefix', models.CharField(max_length=12)),
-                ('token_hash', models.BinaryField(max_length=32, unique=True)),
-                ('scopes', models.JSONField(default=list)),
-                ('rate_per_minute', models.PositiveIntegerField(default=600)),
-                ('created_at', models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
-                ('expires_at', models.DateTimeField()),
-                ('last_used_at', models.DateTimeField(blank=True, null=True)),
-                ('revoked_at', models.DateTimeField(blank=True, null=True)),
-                ('account', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='tokens', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=80)),
+                ("prefix", models.CharField(max_length=12)),
+                ("token_hash", models.BinaryField(max_length=32, unique=True)),
+                ("scopes", models.JSONField(default=list)),
+                ("rate_per_minute", models.PositiveIntegerField(default=600)),
+                ("created_at", models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
+                ("expires_at", models.DateTimeField()),
+                ("last_used_at", models.DateTimeField(blank=True, null=True)),
+                ("revoked_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "account",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="tokens", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-created_at',),
+                "ordering": ("-created_at",),
             },
         ),
         migrations.CreateModel(
-            name='Unit',
+            name="Unit",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('code', models.SlugField(max_length=64, unique=True)),
-                ('name', models.CharField(max_length=120)),
-                ('kind', models.CharField(choices=[('province', 'Province'), ('branch', 'Branch'), ('partner', 'Partner')], max_length=16)),
-                ('access_codes', models.JSONField(blank=True, default=list)),
-                ('parent', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='children', to='people.unit')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("code", models.SlugField(max_length=64, unique=True)),
+                ("name", models.CharField(max_length=120)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("province", "Province"), ("branch", "Branch"), ("partner", "Partner")], max_length=16
+                    ),
+                ),
+                ("access_codes", models.JSONField(blank=True, default=list)),
+                (
+                    "parent",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="children",
+                        to="people.unit",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('code',),
+                "ordering": ("code",),
             },
         ),
         migrations.CreateModel(
-            name='Assignment',
+            name="Assignment",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('role', models.CharField(choices=[('administrator', 'Administrator'), ('rule_author', 'Rule author'), ('rule_approver', 'Rule approver'), ('reviewer', 'Reviewer'), ('team_lead', 'Team lead'), ('branch_manager', 'Branch manager'), ('auditor', 'Auditor'), ('regulator', 'Regulator'), ('service_provider', 'Service provider'), ('subscriber', 'Subscriber')], max_length=32)),
-                ('account', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to=settings.AUTH_USER_MODEL)),
-                ('team', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='people.team')),
-                ('unit', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='assignments', to='people.unit')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("administrator", "Administrator"),
+                            ("rule_author", "Rule author"),
+                            ("rule_approver", "Rule approver"),
+                            ("reviewer", "Reviewer"),
+                            ("team_lead", "Team lead"),
+                            ("branch_manager", "Branch manager"),
+                            ("auditor", "Auditor"),
+                            ("regulator", "Regulator"),
+                            ("service_provider", "Service provider"),
+                            ("subscriber", "Subscriber"),
+                        ],
+                        max_length=32,
+                    ),
+                ),
+                (
+                    "account",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="assignments",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "team",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="assignments",
+                        to="people.team",
+                    ),
+                ),
+                (
+                    "unit",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="assignments",
+                        to="people.unit",
+                    ),
+                ),
             ],
             options={
-                'constraints': [models.CheckConstraint(condition=models.Q(models.Q(('account__isnull', False), ('team__isnull', True)), models.Q(('account__isnull', True), ('team__isnull', False)), _connector='OR'), name='people_assignment_one_holder'), models.UniqueConstraint(condition=models.Q(('account__isnull', False), ('unit__isnull', False)), fields=('account', 'role', 'unit'), name='people_assignment_account_unit'), models.UniqueConstraint(condition=models.Q(('account__isnull', False), ('unit__isnull', True)), fields=('account', 'role'), name='people_assignment_account_all'), models.UniqueConstraint(condition=models.Q(('team__isnull', False), ('unit__isnull', False)), fields=('team', 'role', 'unit'), name='people_assignment_team_unit'), models.UniqueConstraint(condition=models.Q(('team__isnull', False), ('unit__isnull', True)), fields=('team', 'role'), name='people_assignment_team_all')],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("account__isnull", False), ("team__isnull", True)),
+                            models.Q(("account__isnull", True), ("team__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="people_assignment_one_holder",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("account__isnull", False), ("unit__isnull", False)),
+                        fields=("account", "role", "unit"),
+                        name="people_assignment_account_unit",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("account__isnull", False), ("unit__isnull", True)),
+                        fields=("account", "role"),
+                        name="people_assignment_account_all",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("team__isnull", False), ("unit__isnull", False)),
+                        fields=("team", "role", "unit"),
+                        name="people_assignment_team_unit",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("team__isnull", False), ("unit__isnull", True)),
+                        fields=("team", "role"),
+                        name="people_assignment_team_all",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.UUIDField(default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False)),
-                ('entry_seq', models.BigIntegerField()),
-                ('body', models.TextField()),
-                ('state', models.CharField(choices=[('due', 'Due'), ('delivered', 'Delivered'), ('failed', 'Failed')], default='due', max_length=16)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('next_at', models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
-                ('last_status', models.CharField(blank=True, max_length=120)),
-                ('delivered_at', models.DateTimeField(blank=True, null=True)),
-                ('webhook', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='people.webhook')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=mingbai.contexts.people.models.new_id, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("entry_seq", models.BigIntegerField()),
+                ("body", models.TextField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[("due", "Due"), ("delivered", "Delivered"), ("failed", "Failed")],
+                        default="due",
+                        max_length=16,
+                    ),
+                ),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("next_at", models.DateTimeField(default=mingbai.kernel.clock.utc_now)),
+                ("last_status", models.CharField(blank=True, max_length=120)),
+                ("delivered_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "webhook",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="deliveries", to="people.webhook"
+                    ),
+                ),
             ],
             options={
-                'indexes': [models.Index(fields=['state', 'next_at'], name='people_deli_state_8120c6_idx')],
-                'constraints': [models.UniqueConstraint(fields=('webhook', 'entry_seq'), name='people_delivery_once')],
+                "indexes": [models.Index(fields=["state", "next_at"], name="people_deli_state_8120c6_idx")],
+                "constraints": [models.UniqueConstraint(fields=("webhook", "entry_seq"), name="people_delivery_once")],
             },
         ),
     ]

@@ -52,9 +52,7 @@ def _validate(account: Account) -> None:
             raise BadValue(field=field, value=value, expected=" ".join(messages)) from error
 
 
-def assign_role(
-    account: Account, role: str, *, actor: str, now: datetime, unit: Unit | None = None
-) -> Assignment:
+def assign_role(account: Account, role: str, *, actor: str, now: datetime, unit: Unit | None = None) -> Assignment:
     """Give a role, for the whole operator or one unit. Raises BadValue where the role needs a unit of another kind."""
     from mingbai.contexts.people.policy import widest_scope
 
@@ -64,7 +62,9 @@ def assign_role(
     if widest == "partner" and (unit is None or unit.kind != "partner"):
         raise BadValue(field="unit", value=unit and unit.code, expected=f"a partner: {role} is limited to one")
     if widest == "branch" and (unit is None or unit.kind == "partner"):
-        raise BadValue(field="unit", value=unit and unit.code, expected=f"a province or branch: {role} is limited to one")
+        raise BadValue(
+            field="unit", value=unit and unit.code, expected=f"a province or branch: {role} is limited to one"
+        )
     if widest == "own" and not account.number:
         raise BadValue(field="number", value="", expected=f"the subscriber's number: {role} reaches only that")
     with transaction.atomic():
