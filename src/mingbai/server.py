@@ -73,6 +73,15 @@ def prepare(settings: Settings) -> None:
         call_command("createcachetable", verbosity=0)
 
 
+def control_stream_problem(settings: Settings) -> str | None:
+    """What is wrong with the control stream; None if its chain is whole. Brings an older database up to date first."""
+    prepare(settings)
+    from mingbai.contexts.audit.queries import verify
+
+    found = verify()
+    return None if found.ok else found.problem
+
+
 def first_link(settings: Settings, *, now: datetime) -> str | None:
     """The one-time link for the first administrator; None when somebody can already sign in as one."""
     from mingbai.contexts.people.services.accounts import first_administrator

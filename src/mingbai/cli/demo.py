@@ -42,6 +42,11 @@ def demo(
     ] = None,
     rules: Annotated[Path | None, Parameter(help=_("Your rulebook, instead of the shipped one."))] = None,
     model: Annotated[Path | None, Parameter(help=_("Your model, instead of the shipped one."))] = None,
+    console: Annotated[
+        str | None, Parameter(help=_("HOST:PORT of the console; left out, the next free port from 8080 on."))
+    ] = None,
+    no_console: Annotated[bool, Parameter(negative=(), help=_("End after the show, without the console."))] = False,
+    seconds: Annotated[float | None, Parameter(help=_("How long the console runs; left out, until Ctrl-C."))] = None,
 ) -> int:
     """Exit code: 0 shown, 2 not."""
     if not 1000 <= messages <= 1_000_000:
@@ -55,8 +60,15 @@ def demo(
         if folder is None:
             folder = Path(tempfile.mkdtemp(prefix="mingbai-demo-"))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        settings = load_settings(data=folder)
-        run_demo(stdout(), settings, messages=messages, seed=seed, rules=rules, model=model, kept=data)
+        settings = load_settings(data=folder, console=console)
+        live = not no_console
+        run_demo(stdout(), settings, messages=messages, seed=seed, rules=rules, model=model, kept=data, goes_on=live)
+        if live:
+            from mingbai.cli.demo_console import free_address, run_console
+
+            address = console or free_address(settings.console.address)
+            settings = load_settings(data=folder, console=address)
+            run_console(stdout(), settings, seed=seed, seconds=seconds, kept=data)
     return 0
 
 
@@ -70,8 +82,12 @@ def run_demo(
     model: Path | None = None,
     kept: Path | None = None,
     pace_s: float | None = None,
+    goes_on: bool = False,
 ) -> None:
-    """The whole show on `console`. pace_s: how long the day takes on the screen; None: as fits the console."""
+    """The whole show on `console`. pace_s: how long the day takes on the screen; None: as fits the console.
+
+    goes_on: the console comes after it; so record today's messages until now too.
+    """
     from mingbai.cli import demo_show
     from mingbai.cli.demo_day import begin_day, demo_policy
     from mingbai.cli.demo_ledger import prove
@@ -95,6 +111,12 @@ def run_demo(
                 pass
         ledger.sign_head(now=utc_now())
         anchor = ledger.sign_head(now=utc_now())
+        if goes_on:
+            from mingbai.cli.demo_console import record_today
+
+            with console.status(_("Deciding today's messages until now…")):
+                record_today(recorder, policy, day.counters, seed=seed, messages=messages, now=utc_now())
+            anchor = ledger.sign_head(now=utc_now())
     for part in demo_show.answer(day, console):
         console.print(part)
     console.print(demo_show.stopped_examples(day, console))

@@ -100,8 +100,8 @@ class Day:
         step = (int(times[-1]) - start) // frames + 1
         for frame in range(frames):
             first, last = np.searchsorted(times, (start + frame * step, start + (frame + 1) * step))
-            for at in range(int(first), int(last), 1024):
-                self._slice(messages.slice(at, min(1024, int(last) - at)), at, hours, recorder)
+            for at in range(int(first), int(last), 128):
+                self._slice(messages.slice(at, min(128, int(last) - at)), at, hours, recorder)
             self.clock = datetime.fromtimestamp((start + (frame + 1) * step) / 1e6, CHINA)
             yield self
 
@@ -111,7 +111,7 @@ class Day:
         for update in decided.updates:
             self.counters.apply(update)
         between = time.perf_counter()
-        recorder.record(batch, decided.decisions)
+        recorder.record(batch, decided.decisions, at=self._at(batch))
         self.ledger_s += time.perf_counter() - between
         self.engine_s += between - began
         self.tally.add(batch, decided.decisions, decided.unscreened)
@@ -123,6 +123,12 @@ class Day:
         for row in np.flatnonzero(stopped)[-3:].tolist():
             self.latest.insert(0, self._shown(at + row, decided.decisions.slice(row, 1)))
         del self.latest[3:]
+
+    @staticmethod
+    def _at(batch: pa.RecordBatch) -> datetime:
+        """When the demo says that a slice was decided: when its last message came. Its clock is the day's own."""
+        at: datetime = batch.column("time")[-1].as_py()
+        return at
 
     def _hours(self) -> npt.NDArray[np.int64]:
         micros = np.asarray(self.traffic.column("time").cast(pa.int64()))

@@ -118,6 +118,7 @@ def _show_unanswered(found: Replayed) -> None:
         Kept.NO_LONGER_KEPT: _("its time was over"),
         Kept.NEVER_KEPT: _("it was never kept"),
         Kept.UNREADABLE: _("its key or its bytes are lost"),
+        Kept.WITHHELD: _("its subscriber asked for erasure"),
     }
     said = _("{count} messages cannot be answered, because their text is not there:")
     console.print(Text(said.format(count=f"{found.unanswered:,}"), style="yellow"))

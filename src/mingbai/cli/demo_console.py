@@ -1,0 +1,170 @@
+"""The end of the demo: the console, with today's traffic going on in it.
+
+The history is what the show has just decided, and today's messages until now. What comes after is sent, message by
+message, through the same screener and ledger that an operator runs. Two people are made, so that what needs two people
+can be tried; both come in by a one-time link.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.text import Text
+
+from mingbai.cli.words import _
+from mingbai.connectors.batch.engine import decide
+from mingbai.connectors.batch.record import Recorder
+from mingbai.connectors.screening_client import ScreenerUnavailable, ScreeningClient
+from mingbai.engines.scenarios.traffic import CHINA, traffic
+from mingbai.engines.screening.campaigns import Counters
+from mingbai.engines.screening.policy import Policy
+from mingbai.engines.screening.schema import MESSAGE
+from mingbai.kernel.clock import utc_now
+from mingbai.kernel.errors import MingbaiError
+from mingbai.settings import Settings
+
+RATE_PER_S = 12.0  # what a reader can still follow on the overview
+_BATCH = 6
+_HISTORY_ROWS = 64
+
+# Everything that one person may do without harm to the two-person rule, and the second person.
+FIRST = ("administrator", "rule_author", "reviewer", "team_lead", "auditor")
+SECOND = ("rule_approver", "reviewer")
+
+
+def record_today(
+    recorder: Recorder, policy: Policy, counters: Counters, *, seed: int, messages: int, now: datetime
+) -> int:
+    """Decide and record today's messages until now, each batch as if it had been decided then. Returns how many."""
+    day = traffic(seed + 1, messages, now.astimezone(CHINA).date())
+    batch = day.filter(pc.less(day.column("time"), pa.scalar(now, pa.timestamp("us", "UTC")))).select(MESSAGE.names)
+    for at in range(0, batch.num_rows, _HISTORY_ROWS):
+        part = batch.slice(at, _HISTORY_ROWS)
+        decided = decide(part, policy, counters)
+        for update in decided.updates:
+            counters.apply(update)
+        recorder.record(part, decided.decisions, at=part.column("time")[-1].as_py())
+    return int(batch.num_rows)
+
+
+def live_traffic(seed: int) -> Iterator[pa.RecordBatch]:
+    """Messages without an end, a few at a time, in the order of busy days; their time is when they are sent."""
+    number = 0
+    while True:
+        day = traffic(seed + 2 + number, 20_000, date(2026, 5, 1))
+        hours = np.asarray(day.column("time").cast(pa.int64())) // 3_600_000_000
+        busy = day.filter(pa.array((hours + 8) % 24 >= 9)).select(MESSAGE.names)
+        place = busy.schema.get_field_index("time")
+        for at in range(0, busy.num_rows, _BATCH):
+            part = busy.slice(at, _BATCH)
+            now = pa.array([utc_now()] * part.num_rows, busy.schema.field(place).type)
+            yield part.set_column(place, busy.schema.field(place), now)
+        number += 1
+
+
+class Feeder:
+    """Sends live traffic to the screener from a thread, until it is told to stop."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        self.sent = 0
+        self._client = ScreeningClient(settings.data)
+        self._seed = seed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        started = time.monotonic()
+        for batch in live_traffic(self._seed):
+            while not self._stop.is_set():
+                try:
+                    self._client.screen(batch)
+                    break
+                except ScreenerUnavailable:  # it is still starting, or starts again
+                    self._stop.wait(0.5)
+                    started = time.monotonic() - self.sent / RATE_PER_S
+                except MingbaiError:  # the demo's traffic is not worth more than a try
+                    self._stop.wait(1.0)
+                    break
+            self.sent += batch.num_rows
+            if self._stop.wait(max(0.0, started + self.sent / RATE_PER_S - time.monotonic())):
+                return
+
+
+def make_people(settings: Settings, *, now: datetime) -> dict[str, str]:
+    """The demo's two people and their one-time links, by username."""
+    from mingbai.contexts.people.services.accounts import assign_role, create_account, invite
+    from mingbai.server import base_url
+
+    links = {}
+    people = (("demo", _("Demo"), FIRST), ("second", _("Second person"), SECOND))
+    for username, name, roles in people:
+        account = create_account(username, actor="system", now=now, name=name)
+        for role in roles:
+            assign_role(account, role, actor="system", now=now)
+        links[username] = f"{base_url(settings)}/welcome/{invite(account, actor='system', now=now)}/"
+    return links
+
+
+def free_address(wanted: str) -> str:
+    """`wanted`, or the next port of the same host that nobody listens on."""
+    parts = urlsplit(f"//{wanted}")
+    host, port = parts.hostname or "127.0.0.1", parts.port or 8080
+    for candidate in range(port, min(port + 50, 65_536)):
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, candidate))
+            return f"{host}:{candidate}"
+    return wanted
+
+
+def run_console(console: Console, settings: Settings, *, seed: int, seconds: float | None, kept: Path | None) -> None:
+    """Serve the console with live traffic until Ctrl-C, or for so many seconds."""
+    from mingbai import server
+
+    # A stranger tries the demo for a minute: a second factor would be in the way. `serve` asks for one.
+    os.environ["MINGBAI_CONSOLE__REQUIRE_SECOND_FACTOR"] = "false"
+    server.prepare(settings)
+    links = make_people(settings, now=utc_now())
+    feeder = Feeder(settings, seed)
+    deadline = None if seconds is None else time.monotonic() + seconds
+
+    def announce(link: str | None) -> None:
+        console.print(_("The console is live. Open this link; it works once and lets you choose a password:"))
+        console.print(Text(f"  {links['demo']}", style="bold cyan"), soft_wrap=True)
+        console.print(_("What needs a second person (approving rules, a second opinion), in another browser:"))
+        console.print(Text(f"  {links['second']}", style="cyan"), soft_wrap=True)
+        console.print(Text(_("Traffic goes on while you look. Ctrl-C ends the demo."), style="dim"))
+        feeder.start()
+
+    def tick() -> None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise KeyboardInterrupt
+
+    try:
+        server.serve(settings, announce, tick)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        feeder.stop()
+    if kept is not None:
+        say = _("Everything is in {path}: mingbai serve --data {path}")
+        console.print(say.format(path=kept), markup=False, soft_wrap=True)
