@@ -217,7 +217,7 @@ def settings_read() -> set[tuple[str, str]]:
     found = set()
     for path in SOURCE.rglob("*.py"):
         content = path.read_text(encoding="utf-8")
-        if path.name == "settings.py" or "mingbai.settings" not in content:
+        if path == SOURCE / "settings.py" or "settings" not in content:
             continue
         tree = ast.parse(content)
         for kind, section in settings_classes().items():

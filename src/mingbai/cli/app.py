@@ -56,6 +56,8 @@ def build_app() -> App:
         ("explain", "explain:explain", _("Explain the decision on one message.")),
         ("demo", "demo:demo", _("Show a day of traffic being decided.")),
         ("serve", "serve:serve", _("Run the console: pages, API, jobs and the screener.")),
+        ("apply", "apply:apply", _("Bring people, rights and rules to what a file says.")),
+        ("export", "apply:export", _("Write people, rights and rules as such a file.")),
         ("backup", "backup:backup", _("Copy everything into one file, while it runs.")),
         ("restore", "backup:restore", _("Put a backup into a new data directory, and verify it.")),
         ("train", "model:train", _("Train a model from labelled files.")),

@@ -8,13 +8,14 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from mingbai import __version__
 from mingbai.contexts.people.http_api import problem, problem_of
+from mingbai.contexts.people.rights import public
 from mingbai.kernel.errors import MingbaiError
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ api = NinjaAPI(
     ),
     urls_namespace="api",
     docs_url=None,  # ninja's page loads scripts from elsewhere
-    openapi_url="openapi.json",
+    openapi_url=None,  # served below, by a view that says that everybody may read it
 )
 
 
@@ -88,4 +89,9 @@ def openapi() -> dict[str, Any]:  # Any: an OpenAPI document
     return found
 
 
-urlpatterns = [path("api/v1/", api.urls)]
+@public
+def description(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(openapi(), json_dumps_params={"ensure_ascii": False})
+
+
+urlpatterns = [path("api/v1/openapi.json", description, name="openapi"), path("api/v1/", api.urls)]
