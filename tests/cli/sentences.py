@@ -18,6 +18,7 @@ KEYWORDS = {"expected", "what", "cause", "problem", "detail", "hint", "found", "
 NAMES = KEYWORDS | {"_EXPECTED", "EXPECTED", "said", "got", "limits", "cut", "kinds", "named"}
 ARGUMENTS = {  # function -> place of the argument that is shown
     "_found": 2,
+    "piece": 0,
     "problem": 2,
     "Problem": 5,
     "parsed": 2,

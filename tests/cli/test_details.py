@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
+import pkgutil
 import re
+import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mingbai.cli.details import message_of, read_details, translated
+import mingbai
+from mingbai.cli.details import message_of, translated
 from mingbai.cli.labels import fault_word
 from mingbai.cli.words import LANGUAGES, use_language
 from mingbai.connectors.tables.errors import input_unreadable, missing_column
-from mingbai.kernel.errors import BadValue
+from mingbai.kernel.errors import BadValue, MingbaiError
+from mingbai.kernel.translations import read_tables as read_details
 from mingbai.ledger import Fault
 from tests.cli.conftest import Run
 from tests.cli.sentences import sentences, values
@@ -36,6 +41,35 @@ def speaks(template: str) -> bool:
     return any(char.isalpha() for char in template)
 
 
+def templates() -> dict[str, str]:
+    """The template of each error of the house, and its class."""
+    for module in pkgutil.walk_packages(mingbai.__path__, "mingbai."):
+        if not module.name.endswith("__main__") and module.name != "mingbai.connectors.spark":
+            importlib.import_module(module.name)
+    return {
+        error.template: error.__qualname__
+        for error in subclasses(MingbaiError)
+        if error.__module__.startswith("mingbai.")
+    }
+
+
+def subclasses(kind: type[MingbaiError]) -> Iterator[type[MingbaiError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_every_template_of_an_error_is_translated_with_the_same_fields(language: str) -> None:
+    table = read_details(language)["templates"]
+    found = templates()
+    assert not {template: kind for template, kind in found.items() if template not in table}
+    assert not table.keys() - found.keys()
+    for english, other in table.items():
+        names = [{name for _, name, _, _ in string.Formatter().parse(text) if name} for text in (english, other)]
+        assert names[0] == names[1], english
+
+
 @pytest.mark.parametrize("language", OTHERS)
 def test_every_sentence_of_the_source_is_translated(language: str) -> None:
     tables = read_details(language)
@@ -53,7 +87,9 @@ def test_no_translation_is_left_of_what_is_said_no_more(language: str) -> None:
 
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_translation_has_no_place_that_the_sentence_has_not(language: str) -> None:
-    for table in read_details(language).values():
+    for name, table in read_details(language).items():
+        if name == "templates":
+            continue
         for english, other in table.items():
             assert set(re.findall(r"\{\d\}", other)) <= set(re.findall(r"\{\d\}", english)), english
             assert other.strip(), english

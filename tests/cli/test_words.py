@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
-import pkgutil
 import re
 import string
 from collections.abc import Iterator
@@ -16,7 +14,6 @@ import mingbai
 import mingbai.cli
 from mingbai.cli import labels
 from mingbai.cli.words import LANGUAGES, choose_language, read_table, use_language
-from mingbai.kernel.errors import MingbaiError
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
 CLI = Path(mingbai.cli.__file__).parent
@@ -25,28 +22,16 @@ LOGGED = re.compile(r'log\.(?:warning|error|exception|critical)\(\s*"([^"]+)"')
 
 
 def messages() -> Iterator[tuple[str, str]]:
-    """Every constant that is handed to `_`, every template of an error, every alarm: text and where it stands."""
+    """Every constant that is handed to `_`, every alarm: text and where it stands."""
     for path in sorted(CLI.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_":
                 (argument,) = node.args
                 if isinstance(argument, ast.Constant):
                     yield str(argument.value), f"{path.name}:{node.lineno}"
-    for module in pkgutil.walk_packages(mingbai.__path__, "mingbai."):
-        if not module.name.endswith("__main__") and module.name != "mingbai.connectors.spark":
-            importlib.import_module(module.name)
     for path in Path(mingbai.__file__).parent.rglob("*.py"):
         for said in LOGGED.findall(path.read_text(encoding="utf-8")):
             yield said, path.name
-    for error in subclasses(MingbaiError):
-        if error.__module__.startswith("mingbai."):
-            yield error.template, error.__qualname__
-
-
-def subclasses(kind: type[MingbaiError]) -> Iterator[type[MingbaiError]]:
-    for child in kind.__subclasses__():
-        yield child
-        yield from subclasses(child)
 
 
 def fields(text: str) -> set[str]:

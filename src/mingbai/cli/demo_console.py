@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import date, datetime
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,7 +38,7 @@ from mingbai.settings import Settings
 
 RATE_PER_S = 12.0  # what a reader can still follow on the overview
 _BATCH = 6
-_HISTORY_ROWS = 64
+_HISTORY_STEP_US = 300_000_000  # five minutes, so that no bar of a chart is empty for want of messages
 
 # Everything that one person may do without harm to the two-person rule, and the second person.
 FIRST = ("administrator", "rule_author", "reviewer", "team_lead", "auditor")
@@ -50,8 +51,10 @@ def record_today(
     """Decide and record today's messages until now, each batch as if it had been decided then. Returns how many."""
     day = traffic(seed + 1, messages, now.astimezone(CHINA).date())
     batch = day.filter(pc.less(day.column("time"), pa.scalar(now, pa.timestamp("us", "UTC")))).select(MESSAGE.names)
-    for at in range(0, batch.num_rows, _HISTORY_ROWS):
-        part = batch.slice(at, _HISTORY_ROWS)
+    micros = np.asarray(batch.column("time").cast(pa.int64()))
+    cuts = [0, *(np.flatnonzero(np.diff(micros // _HISTORY_STEP_US)) + 1).tolist(), batch.num_rows]
+    for first, end in pairwise(cuts):
+        part = batch.slice(first, end - first)
         decided = decide(part, policy, counters)
         for update in decided.updates:
             counters.apply(update)
@@ -149,7 +152,8 @@ def run_console(console: Console, settings: Settings, *, seed: int, seconds: flo
 
     def announce(link: str | None) -> None:
         console.print(_("The console is live. Open this link; it works once and lets you choose a password:"))
-        console.print(Text(f"  {links['demo']}", style="bold cyan"), soft_wrap=True)
+        # `serve` makes a link for whoever may administer and cannot sign in yet, which ends an older one.
+        console.print(Text(f"  {link or links['demo']}", style="bold cyan"), soft_wrap=True)
         console.print(_("What needs a second person (approving rules, a second opinion), in another browser:"))
         console.print(Text(f"  {links['second']}", style="cyan"), soft_wrap=True)
         console.print(Text(_("Traffic goes on while you look. Ctrl-C ends the demo."), style="dim"))
