@@ -28,4 +28,12 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http" and scope["path"].startswith("/events/"):
         await _events(scope, receive, send)
     elif scope["type"] == "http":
-        await _pages(scope, receive, send)  # type: ignore[arg-type]  # a2wsgi has its own names for the same types
+
+        async def received() -> dict[str, Any]:  # Any: as above
+            return await receive()
+
+        async def sent(message: dict[str, Any]) -> None:  # Any: as above
+            await send(message)
+
+        # a2wsgi hands these to the event loop from its threads and wants coroutines; granian's own are only awaitable.
+        await _pages(scope, received, sent)  # type: ignore[arg-type]  # a2wsgi has its own names for the same types

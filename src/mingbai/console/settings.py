@@ -174,6 +174,7 @@ if _console.oidc_url and _console.oidc_client_id and _console.oidc_client_secret
             }
         ],
     }
+MFA_ADAPTER = "mingbai.contexts.people.factors.FactorAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_PASSKEY_SIGNUP_ENABLED = False

@@ -43,6 +43,9 @@ def ensure_compiled(source: Path, target: Path) -> Path:
     words = read_parts(source)
     for english, chinese in words.items():
         catalogue.append(polib.POEntry(msgid=english, msgstr=chinese))
+        # The same again for `ngettext`, which finds a sentence by its singular among those that have a plural.
+        if "%(" in english:
+            catalogue.append(polib.POEntry(msgid=english, msgid_plural=english, msgstr_plural={0: chinese}))
     handle, name = tempfile.mkstemp(dir=mo.parent)
     os.close(handle)
     catalogue.save_as_mofile(name)
