@@ -17,7 +17,7 @@ def entry_hash(
     before: bytes,
     *,
     seq: int,
-    id: UUID,
+    id: UUID | str,
     at: datetime,
     kind: str,
     actor: str,
@@ -40,3 +40,11 @@ def entry_hash(
 def canonical(document: Mapping[str, object]) -> bytes:
     text = json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode()
+
+
+def spreadsheet_cell(text: str) -> str:
+    """Text for a CSV that people open in a spreadsheet, where a cell that begins with one of these signs is a formula.
+
+    An apostrophe in front keeps it text (OWASP, CSV Injection).
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠") and text else text

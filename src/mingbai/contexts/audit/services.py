@@ -14,6 +14,9 @@ from mingbai.contexts.audit.policy import GENESIS, entry_hash
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.ids import IdSource, time_of, uuid7
+from mingbai.ledger.anchors import Head as SignedHead
+from mingbai.ledger.anchors import sign_head as signed_head
+from mingbai.ledger.keys import KeyStore
 
 
 def append(
@@ -52,6 +55,44 @@ def append(
         head.seq, head.hash, head.last_id = seq, digest, id
         head.save(update_fields=("seq", "hash", "last_id"))
     return entry
+
+
+STREAM = "control"
+_OWN_KINDS = ("head.signed", "heads.crossed")  # said about the chains themselves: no reason to sign or cross again
+
+
+def sign_head(keys: KeyStore, *, now: datetime) -> SignedHead | None:
+    """Sign where the chain stands, and write the signed head into it as an entry `head.signed`.
+
+    None (and no entry) if nothing but heads was written since the last one.
+    """
+    with transaction.atomic():
+        head = _locked_head()
+        last = Entry.objects.filter(kind="head.signed").order_by("-seq").first()
+        fresh = Entry.objects.exclude(kind__in=_OWN_KINDS)
+        if not (fresh if last is None else fresh.filter(seq__gt=last.seq)).exists():
+            return None
+        previous = None if last is None else SignedHead.from_document(last.data).sha256
+        signed = signed_head(
+            keys, stream=STREAM, seq=head.seq, commit=head.seq, chain=bytes(head.hash), at=now, previous=previous
+        )
+        append("head.signed", actor="job:sign head", data=signed.to_document(), now=now)
+    return signed
+
+
+def cross_heads(heads: Mapping[str, tuple[int, bytes]], *, now: datetime) -> Entry | None:
+    """Write where the ledger's streams end (stream -> seq, chain hash) as an entry `heads.crossed`, so that neither
+    record can be rewritten without the other. Each entry names every stream; None if none moved."""
+    from mingbai.contexts.audit.queries import crossed_heads
+
+    with transaction.atomic():
+        _locked_head()
+        known = crossed_heads()
+        now_known = {**known, **heads}  # a stream whose files are gone stays named, so that somebody asks where it is
+        if now_known == known:
+            return None
+        streams = {name: {"seq": seq, "chain": chain.hex()} for name, (seq, chain) in sorted(now_known.items())}
+        return append("heads.crossed", actor="job:cross heads", data={"streams": streams}, now=now)
 
 
 def _locked_head() -> Head:

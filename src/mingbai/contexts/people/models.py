@@ -64,6 +64,12 @@ class Account(AbstractBaseUser):
 
     class Meta:
         ordering = ("username",)
+        constraints = (
+            # Two accounts of one number would both read that subscriber's messages.
+            models.UniqueConstraint(
+                name="people_account_number_once", fields=("number",), condition=~models.Q(number="")
+            ),
+        )
 
     def __str__(self) -> str:
         return self.name or self.username
@@ -236,6 +242,8 @@ class DataRequest(models.Model):
     answer = models.TextField(blank=True)
     created_at = models.DateTimeField(default=utc_now)
     due_at = models.DateTimeField()
+    reminded_at = models.DateTimeField(null=True, blank=True)  # soon due, and nobody had answered
+    overdue_at = models.DateTimeField(null=True, blank=True)  # when it was found overdue
     answered_at = models.DateTimeField(null=True, blank=True)
     answered_by = models.ForeignKey(Account, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     result = models.BinaryField(null=True, blank=True)  # a ZIP, for the subscriber to fetch, until it expires

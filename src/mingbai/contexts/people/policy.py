@@ -196,5 +196,9 @@ def widest_scope(role: str) -> str:
     return next(scope for scope in _WIDTH if scope in scopes)
 
 
+# Who can change what many rely on, or look into everything, is not let in by a password alone.
+SECOND_FACTOR_ROLES: Final = frozenset({"administrator", "rule_approver", "team_lead", "auditor", "regulator"})
+
+
 def roles() -> Iterable[str]:
     return _ROLES

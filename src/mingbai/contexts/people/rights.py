@@ -12,13 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from allauth.account.internal.flows.login import get_authentication_records
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.policy import Action, Rights
-from mingbai.contexts.people.queries import rights_of
+from mingbai.contexts.people.queries import has_second_factor, needs_second_factor, rights_of
 
 View = TypeVar("View", bound=Callable[..., Any])  # Any: whatever a view takes and gives
 
@@ -92,11 +95,32 @@ class RightsMiddleware:
             if request.headers.get("HX-Request"):
                 return HttpResponse(status=401, headers={"HX-Redirect": redirect_to_login(_page(request)).url})
             return redirect_to_login(request.get_full_path())
+        match = request.resolver_match
+        if (match is None or match.url_name not in WITHOUT_FACTOR) and _lacks_factor(request):
+            url = reverse("second_factor")
+            if request.headers.get("HX-Request"):
+                return HttpResponse(status=403, headers={"HX-Redirect": url})
+            return HttpResponseRedirect(url)
         if needs == SIGNED_IN:
             return None
         if needs is None or isinstance(needs, str) or not any(request.rights.may(action) for action in needs):  # type: ignore[attr-defined]  # RequestWithRights
             raise PermissionDenied
         return None
+
+
+# What somebody can do before a second factor that their role needs is set up (beside allauth's own pages).
+WITHOUT_FACTOR = frozenset({"second_factor", "set_language", "set_theme"})
+
+
+def _lacks_factor(request: HttpRequest) -> bool:
+    """Whether the role needs a second factor and there is none. Whoever came through the operator's directory passed
+    what that asks for."""
+    if not settings.MINGBAI.console.require_second_factor or not needs_second_factor(request.rights):  # type: ignore[attr-defined]  # RequestWithRights
+        return False
+    records = get_authentication_records(request, request.user)
+    if any(item.get("method") == "socialaccount" for item in records):
+        return False
+    return not has_second_factor(request.user)  # type: ignore[arg-type]  # our account model
 
 
 def _page(request: HttpRequest) -> str:

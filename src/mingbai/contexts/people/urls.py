@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from django.urls import path
-
-from mingbai.contexts.people import views
+from mingbai.contexts.people.views import account, audit, data_requests, groups, me, people, welcome
 
 urlpatterns = [
-    path("welcome/<str:secret>/", views.welcome, name="welcome"),
+    *welcome.urlpatterns,
+    *me.urlpatterns,
+    *data_requests.urlpatterns,
+    *groups.urlpatterns,
+    *people.urlpatterns,
+    *account.urlpatterns,
+    *audit.urlpatterns,
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.contrib.auth.password_validation import validate_password
@@ -13,11 +13,21 @@ from django.db import transaction
 
 from mingbai.contexts.audit import services as audit
 from mingbai.contexts.people.choices import Role
-from mingbai.contexts.people.models import Account, Assignment, Invitation, Unit
+from mingbai.contexts.people.models import Account, Invitation
+from mingbai.contexts.people.services.roles import (
+    administrators,
+    assign_role,
+    check_not_own,
+    check_two_people,
+    keeps_an_administrator,
+)
+from mingbai.contexts.people.services.sessions import end_sessions
 from mingbai.kernel.errors import BadValue, MingbaiError
+from mingbai.kernel.masking import masked, masked_number
 from mingbai.kernel.msisdn import Msisdn
 
 INVITATION_HOURS = 24
+ERASED = "erased-"  # what the name of an account begins with whose person asked for erasure
 
 
 class InvitationInvalid(MingbaiError):
@@ -34,12 +44,14 @@ def create_account(
     account = Account(
         username=username.strip(), name=name.strip(), email=email.strip(), language=language, created_at=now
     )
-    account.number = Msisdn.parse(number).e164 if number else ""
+    account.number = Msisdn.parse(number, "number").e164 if number else ""
     account.set_unusable_password()
     _validate(account)
     with transaction.atomic():
         account.save(force_insert=True)
-        audit.append("account.created", actor=actor, subject=account.ref, data={"username": account.username}, now=now)
+        audit.append(
+            "account.created", actor=actor, subject=account.ref, data={"username": masked(account.username)}, now=now
+        )
     return account
 
 
@@ -52,31 +64,102 @@ def _validate(account: Account) -> None:
             raise BadValue(field=field, value=value, expected=" ".join(messages)) from error
 
 
-def assign_role(account: Account, role: str, *, actor: str, now: datetime, unit: Unit | None = None) -> Assignment:
-    """Give a role, for the whole operator or one unit. Raises BadValue where the role needs a unit of another kind."""
-    from mingbai.contexts.people.policy import widest_scope
-
-    if role not in Role.values:
-        raise BadValue(field="role", value=role, expected=f"one of {', '.join(Role.values)}")
-    widest = widest_scope(role)
-    if widest == "partner" and (unit is None or unit.kind != "partner"):
-        raise BadValue(field="unit", value=unit and unit.code, expected=f"a partner: {role} is limited to one")
-    if widest == "branch" and (unit is None or unit.kind == "partner"):
-        raise BadValue(
-            field="unit", value=unit and unit.code, expected=f"a province or branch: {role} is limited to one"
-        )
-    if widest == "own" and not account.number:
-        raise BadValue(field="number", value="", expected=f"the subscriber's number: {role} reaches only that")
+def change_account(
+    account: Account,
+    *,
+    actor: str,
+    now: datetime,
+    name: str | None = None,
+    email: str | None = None,
+    number: str | None = None,
+    language: str | None = None,
+    skills: Sequence[str] | None = None,
+) -> Account:
+    """Change what is given. Raises BadValue; OwnRights for one's own number, which says what "own" means."""
+    before = _values(account)
+    if name is not None:
+        account.name = name.strip()
+    if email is not None:
+        account.email = email.strip()
+    if number is not None:
+        account.number = Msisdn.parse(number, "number").e164 if number.strip() else ""
+    if language is not None:
+        account.language = language
+    if skills is not None:
+        account.skills = sorted({skill.strip() for skill in skills if skill.strip()})
+    after = _values(account)
+    changed = sorted(field for field in after if before[field] != after[field])
+    if "number" in changed:
+        check_not_own(account, actor)
+        if not account.number and account.assignments.filter(role=Role.SUBSCRIBER).exists():
+            raise BadValue(field="number", value="", expected="a number, while the account is a subscriber's")
+    _validate(account)
+    if not changed:
+        return account
     with transaction.atomic():
-        assignment, is_new = Assignment.objects.get_or_create(account=account, team=None, role=role, unit=unit)
-        if is_new:
-            data = {"role": role, "unit": unit.code if unit else None}
-            audit.append("role.assigned", actor=actor, subject=account.ref, data=data, now=now)
-    return assignment
+        account.save()
+        data = {
+            "before": {field: _told(account, field, before[field]) for field in changed},
+            "after": {field: _told(account, field, after[field]) for field in changed},
+        }
+        audit.append("account.changed", actor=actor, subject=account.ref, data=data, now=now)
+    return account
+
+
+def _values(account: Account) -> dict[str, object]:
+    return {
+        "name": account.name,
+        "email": account.email,
+        "number": account.number,
+        "language": account.language,
+        "skills": list(account.skills),
+    }
+
+
+def _told(account: Account, field: str, value: object) -> object:
+    """For an entry, which is kept for ever: no number, no address, and of a subscriber not the name either."""
+    if field == "number":
+        return masked_number(str(value))
+    if field == "email":
+        return f"…@{str(value).rpartition('@')[2]}" if value else ""
+    if field == "name" and account.number:
+        return "…" if value else ""
+    return value
+
+
+def deactivate(account: Account, *, actor: str, now: datetime) -> Account:
+    """Out at once, in every browser and by every token. Raises OwnRights, LastAdministrator."""
+    check_not_own(account, actor)
+    with keeps_an_administrator():
+        if Account.objects.filter(pk=account.pk, is_active=True).update(is_active=False):
+            ended = end_sessions(account)
+            Invitation.objects.filter(account=account, used_at=None).delete()
+            audit.append("account.deactivated", actor=actor, subject=account.ref, data={"sessions": ended}, now=now)
+    account.refresh_from_db()
+    return account
+
+
+def reactivate(account: Account, *, actor: str, now: datetime) -> Account:
+    """May sign in again, with the rights as they stand. Raises OwnRights."""
+    check_not_own(account, actor)
+    with transaction.atomic():
+        if (
+            Account.objects.filter(pk=account.pk, is_active=False)
+            .exclude(username__startswith=ERASED)
+            .update(is_active=True)
+        ):
+            audit.append("account.reactivated", actor=actor, subject=account.ref, now=now)
+    account.refresh_from_db()
+    return account
 
 
 def invite(account: Account, *, actor: str, now: datetime, hours: int = INVITATION_HOURS) -> str:
-    """A secret for a one-time link; older links of the account stop working. Whoever has it sets the password."""
+    """A secret for a one-time link; older links of the account stop working. Whoever has it sets the password.
+
+    Raises TwoPeople where the same person has just reset the account's second factors.
+    """
+    if account.has_usable_password():
+        check_two_people(account, "factors.reset", actor=actor, now=now)
     secret = secrets.token_urlsafe(32)
     with transaction.atomic():
         Invitation.objects.filter(account=account, used_at=None).delete()
@@ -111,7 +194,7 @@ def accept_invitation(secret: str, password: str, *, now: datetime) -> Account:
 
 def first_administrator(*, now: datetime, username: str = "admin", actor: str = "system") -> str | None:
     """On a system where no administrator can sign in: an invitation for one. None where one can."""
-    holders = Account.objects.filter(is_active=True, assignments__role=Role.ADMINISTRATOR)
+    holders = administrators()
     if any(account.has_usable_password() for account in holders):
         return None
     with transaction.atomic():

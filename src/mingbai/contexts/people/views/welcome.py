@@ -1,12 +1,14 @@
-"""Pages about people: the way in by a one-time link."""
+"""The way in by a one-time link."""
 
 from __future__ import annotations
 
+from allauth.account.internal.flows.login import record_authentication
 from django import forms
 from django.contrib.auth import login
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import path
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
@@ -53,5 +55,10 @@ def welcome(request: HttpRequest, secret: str) -> HttpResponse:
             return render(request, "people/welcome_gone.html", status=410)
         else:
             login(request, account, backend="allauth.account.auth_backends.AuthenticationBackend")
+            # As allauth does after its own form, so that setting up a second factor does not ask for it again.
+            record_authentication(request, account, method="password", reauthenticated=True)
             return redirect("home")
     return render(request, "people/welcome.html", {"form": form, "account": account})
+
+
+urlpatterns = [path("welcome/<str:secret>/", welcome, name="welcome")]

@@ -1,0 +1,1 @@
+"""Pages about people: one module a page, each with its addresses."""
