@@ -40,13 +40,14 @@ REASONS: dict[int, Promise] = {
 KEPT: dict[str, Promise] = {
     "no_longer_kept": _("No longer kept: its time was over and the key is destroyed"),
     "never_kept": _("Never kept: not recorded, or kept for 0 days by setting"),
+    "withheld": _("Withheld: the person asked for erasure"),
     "unreadable": _("Cannot be read: its key cannot be opened, or its bytes were changed"),
 }
 
 # Entries of the control stream about one message.
 DONE: dict[str, Promise] = {
     "message.unmasked": _("Looked at unmasked"),
-    "message.freed": _("Freed"),
+    "message.freed": _("Freed by a person"),
     "exception.ended": _("Exception ended early"),
     "exception.expired": _("Exception expired"),
     "message.released": _("Released"),

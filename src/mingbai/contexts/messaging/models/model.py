@@ -81,3 +81,26 @@ class ModelTerm(models.Model):
 
     def __str__(self) -> str:
         return f"{self.model_id} from {self.at}"
+
+
+class ShadowCount(models.Model):
+    """How a shadow model agreed with the one in force, over about a minute: an entry `model.shadowed` of the ledger."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.CharField(max_length=64)
+    seq = models.BigIntegerField()
+    model = models.CharField(max_length=12)
+    shadow = models.CharField(max_length=12)
+    since = models.DateTimeField()
+    until = models.DateTimeField(db_index=True)
+    messages = models.BigIntegerField()
+    agree = models.BigIntegerField()
+    skipped = models.BigIntegerField(default=0)
+    stopped = models.JSONField(default=dict)  # category -> messages that only the shadow would stop
+    freed = models.JSONField(default=dict)  # category -> messages that only the one in force stops
+
+    class Meta:
+        constraints = (models.UniqueConstraint(name="messaging_shadow_once", fields=("stream", "seq")),)
+
+    def __str__(self) -> str:
+        return f"{self.shadow} beside {self.model}"

@@ -118,6 +118,7 @@ class ReviewItem(models.Model):
     taken_at = models.DateTimeField(null=True, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
     not_for = models.ForeignKey(_PERSON, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    skipped_by = models.ForeignKey(_PERSON, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     first = models.ForeignKey(
         "ReviewDecision", null=True, blank=True, on_delete=models.CASCADE, related_name="second_items"
     )  # of a second opinion: the decision that it repeats, blind

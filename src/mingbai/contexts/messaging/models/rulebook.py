@@ -27,7 +27,9 @@ class RulebookVersion(models.Model):
     comment = models.CharField(max_length=500, blank=True)  # what it changes and why
     base = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+")
     revision = models.PositiveIntegerField(default=1)  # one more with each save: a stale edit is noticed
-    content = models.CharField(max_length=64)  # SHA-256 of the text, as the policy store and the ledger's status name it
+    content = models.CharField(
+        max_length=64
+    )  # SHA-256 of the text, as the policy store and the ledger's status name it
     author = models.UUIDField(null=True, blank=True)  # account; null: shipped
     editors = models.JSONField(default=list)  # ids of all accounts that saved it, the author's too
     created_at = models.DateTimeField()

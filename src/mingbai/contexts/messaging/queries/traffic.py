@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,28 @@ from uuid import UUID
 
 from django.conf import settings as django_settings
 
-from mingbai.connectors.ledger_index import EVERYTHING, Decision, Hit, LedgerIndex, Scope, pseudonyms_of
+from mingbai.connectors.ledger_access import open_keys
+from mingbai.connectors.ledger_index import (
+    EVERYTHING,
+    Decision,
+    Hit,
+    IndexBehind,
+    LedgerIndex,
+    Query,
+    Scope,
+    pseudonyms_of,
+)
+from mingbai.connectors.ledger_index.query import Cursor
 from mingbai.connectors.screening_client import ScreeningClient
 from mingbai.contexts.messaging.words import KEPT, reason_words
 from mingbai.contexts.people.policy import Action, Reach, Rights
 from mingbai.kernel.masking import masked, masked_number
 from mingbai.kernel.verdicts import Category, Verdict
-from mingbai.ledger import CommandKeys, FileKeys, Kept, KeyProvider, KeyStore, StreamReader
+from mingbai.ledger import Kept, KeyStore, StreamReader
 from mingbai.settings import Settings
 
+_STATUS_TIMEOUT_S = 0.7
+SEARCH_BUDGET_S = 4.0
 _NEAR = 512  # rows between two entries up to which their originals are read in one go
 
 
@@ -38,18 +51,26 @@ class _Door:
         self._keys: KeyStore | None = None
         self._index: LedgerIndex | None = None
         self._client: ScreeningClient | None = None
+        self._status: ScreeningClient | None = None
 
     def open(self) -> tuple[LedgerIndex, KeyStore, ScreeningClient]:
         settings = installed_settings()
         stamp = (settings.data, _stamp_of(settings))
         with self._lock:
             if self._keys is None or self._index is None or self._client is None or stamp != self._stamp:
-                self._keys = KeyStore.open_or_create(_provider(settings))
+                self._keys = open_keys(settings)
                 self._index = LedgerIndex(settings.data, self._keys)
                 if self._client is None or self._stamp is None or self._stamp[0] != settings.data:
                     self._client = ScreeningClient(settings.data)
                 self._stamp = (settings.data, _stamp_of(settings))
             return self._index, self._keys, self._client
+
+    def status_client(self) -> ScreeningClient:
+        settings = installed_settings()
+        with self._lock:
+            if self._status is None:
+                self._status = ScreeningClient(settings.data, timeout_s=_STATUS_TIMEOUT_S)
+            return self._status
 
 
 _door = _Door()
@@ -59,12 +80,6 @@ def installed_settings() -> Settings:
     """The settings that this process was started with."""
     found: Settings = django_settings.MINGBAI
     return found
-
-
-def _provider(settings: Settings) -> KeyProvider:
-    if settings.ledger.keys_command:
-        return CommandKeys(settings.ledger.keys_command)
-    return FileKeys(settings.ledger.keys or settings.data / "keys.json")
 
 
 def _stamp_of(settings: Settings) -> object:
@@ -88,6 +103,11 @@ def keys() -> KeyStore:
 
 def client() -> ScreeningClient:
     return _door.open()[2]
+
+
+def status_client() -> ScreeningClient:
+    """For what a page shows beside other things: it does not wait for a screener that is busy."""
+    return _door.status_client()
 
 
 # -- rights
@@ -116,6 +136,13 @@ def covers(reach: Reach | None, access_code: str | None, receiver: bytes | None)
         return False
     store = keys()
     return any(receiver in pseudonyms_of(store, number) for number in reach.receivers)
+
+
+def may_read_all(see: Reach | None, read: Reach | None) -> bool:
+    """Whether all that a person may list they may also read: for a text that stands for many."""
+    if see is None or read is None:
+        return False
+    return read.is_all or (not see.is_all and set(see.access_codes) <= set(read.access_codes))
 
 
 # -- one message, as a person may see it
@@ -154,12 +181,19 @@ class Shown:
         return self.verdict >= Verdict.HOLD
 
     @property
+    def is_flagged(self) -> bool:
+        """Whether anything but letting pass was decided: what can be freed."""
+        return self.verdict >= Verdict.FLAG
+
+    @property
     def words(self) -> list[str]:
         """Reasons in plain words."""
         return reason_words(self.reasons)
 
 
-def shown(hit: Hit, original: dict[str, Any] | None, rights: Rights, *, unmasked: bool = False) -> Shown:  # Any: ORIGINAL
+def shown(
+    hit: Hit, original: dict[str, Any] | None, rights: Rights, *, unmasked: bool = False
+) -> Shown:  # Any: ORIGINAL
     """unmasked: a reason was given and recorded (`services.unmask`)."""
     given = original or {}
     text = given.get("text")
@@ -245,3 +279,57 @@ def hit_of(decision: Decision) -> Hit:
         access_code=entry["access_code"], text_hash=entry["text_hash"], reasons=tuple(entry["reasons"] or ()),
         rules=tuple(entry["rules"] or ()), model=entry["model"], rulebook=entry["rulebook"],
     )  # fmt: skip
+
+
+# -- lists
+
+
+def search_page(
+    query: Query, who: tuple[bytes, ...], limit: int, cursor: str | None, scope: Scope
+) -> tuple[tuple[Hit, ...], str | None, bool]:
+    """A page: hits newest first, the next cursor, whether it was cut by time.
+
+    who: pseudonyms that are the sender or the receiver: two searches, woven together. Both go on from one cursor, as it
+    says of each stream from which entry down nothing was given yet.
+    """
+    if not who:
+        page = index().search(query, limit, cursor, scope, budget_s=SEARCH_BUDGET_S)
+        return page.hits, page.next_cursor, page.is_cut
+    pages = [
+        index().search(one, limit, cursor, scope, budget_s=SEARCH_BUDGET_S / 2)
+        for one in (replace(query, senders=who), replace(query, receivers=who))
+    ]
+    by_stream: dict[str, dict[int, Hit]] = {}
+    for page in pages:
+        for hit in page.hits:
+            by_stream.setdefault(hit.stream, {})[hit.seq] = hit
+    waiting = {name: sorted(hits.values(), key=lambda hit: -hit.seq) for name, hits in by_stream.items()}
+    # A page that is not the last one says nothing of what lies below its own last hit: what is older has to wait.
+    floors = [_floor(page.hits) for page in pages if page.next_cursor is not None and page.hits]
+    below = dict(Cursor.from_text(cursor).below) if cursor else {}
+    taken: list[Hit] = []
+    while len(taken) < limit and any(waiting.values()):
+        name = max((name for name, hits in waiting.items() if hits), key=lambda name: waiting[name][0].at)
+        hit = waiting[name].pop(0)
+        if any(hit.at < floor for floor in floors):
+            break
+        taken.append(hit)
+        below[name] = hit.seq
+    is_over = not any(waiting.values()) and all(page.next_cursor is None for page in pages)
+    if not taken and not is_over:  # cut by time before anything was found
+        return (), pages[0].next_cursor, True
+    return tuple(taken), None if is_over else Cursor(below).to_text(), any(page.is_cut for page in pages)
+
+
+def _floor(hits: Sequence[Hit]) -> datetime:
+    return hits[-1].at
+
+
+def counted(query: Query, who: tuple[bytes, ...], scope: Scope) -> dict[Verdict, int] | None:
+    """How many decisions fit, by verdict; None while the index is being built. With `who`, both ways added up."""
+    asked = [query] if not who else [replace(query, senders=who), replace(query, receivers=who)]
+    try:
+        counts = [index().count(one, scope) for one in asked]
+    except IndexBehind:
+        return None
+    return {verdict: sum(one[verdict] for one in counts) for verdict in Verdict}

@@ -19,6 +19,8 @@ from mingbai.connectors import policy_store
 from mingbai.connectors.ledger_index import Hit
 from mingbai.contexts.audit import services as audit
 from mingbai.contexts.messaging.models import Freed
+from mingbai.contexts.messaging.models.review import LabelSource
+from mingbai.contexts.messaging.services.labels import record_label
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Category, Verdict
 
@@ -38,7 +40,15 @@ class FreedAlready(MingbaiError):
 
 
 def free_message(
-    hit: Hit, key: FreeKey, *, owner_id: UUID, reason: str, days: int, hosts: Sequence[str], data_dir: Path, now: datetime
+    hit: Hit,
+    key: FreeKey,
+    *,
+    owner_id: UUID,
+    reason: str,
+    days: int,
+    hosts: Sequence[str],
+    data_dir: Path,
+    now: datetime,
 ) -> Freed:
     """Let exactly this message pass for `days` days. owner_id: of the account that answers for it; hosts: of its links,
     for the list of exceptions.
@@ -55,9 +65,10 @@ def free_message(
     try:
         with transaction.atomic():
             row = Freed.objects.create(
-                key=key.key, entry_id=hit.id, stream=hit.stream, seq=hit.seq, decided_at=hit.at, verdict=int(hit.verdict),
-                category=int(hit.category), score=hit.score, rules=list(hit.rules), access_code=hit.access_code or "",
-                links=list(hosts), owner_id=owner_id, reason=reason, created_at=now, expires_at=expires_at,
+                key=key.key, entry_id=hit.id, stream=hit.stream, seq=hit.seq, decided_at=hit.at,
+                verdict=int(hit.verdict), category=int(hit.category), score=hit.score,
+                rules=list(hit.rules), access_code=hit.access_code or "", links=list(hosts), owner_id=owner_id,
+                reason=reason, created_at=now, expires_at=expires_at,
             )  # fmt: skip
             _record_label(hit, actor, now)
             data = {
@@ -145,3 +156,8 @@ def _legitimate(category: int) -> Category:
 
 def _record_label(hit: Hit, actor: str, now: datetime) -> None:
     """A freed message is a reviewed one: it becomes training data."""
+    record_label(
+        stream=hit.stream, seq=hit.seq, entry_id=hit.id, verdict=int(Verdict.ALLOW),
+        category=int(_legitimate(hit.category)), source=LabelSource.FREED, by=actor, now=now,
+        text_hash=hit.text_hash.hex() if hit.text_hash else "", campaign=f"{hit.campaign:016x}" if hit.campaign else "",
+    )  # fmt: skip

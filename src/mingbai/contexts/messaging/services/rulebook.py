@@ -121,7 +121,9 @@ def _new(
 # ---- drafts
 
 
-def begin_draft(*, by: UUID, now: datetime, start_from: RulebookVersion | None = None, actor: str = "") -> RulebookVersion:
+def begin_draft(
+    *, by: UUID, now: datetime, start_from: RulebookVersion | None = None, actor: str = ""
+) -> RulebookVersion:
     """A new draft with the text of a version (left out: the one in force). Its base is the version in force."""
     present = ensure_first(now=now)
     with transaction.atomic():

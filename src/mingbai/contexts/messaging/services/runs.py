@@ -19,11 +19,11 @@ MAX_ATTEMPTS = 3
 def ask(
     kind: str, *, subject: str, asked: Mapping[str, Any], now: datetime, by: UUID | None, actor: str = ""
 ) -> Run:  # Any: JSON
-    """Put a run in the queue. One of the same kind about the same thing that is still open is given back instead."""
+    """Put a run in the queue. One that is still open and asks the same is given back instead."""
     with transaction.atomic():
-        open_one = Run.objects.select_for_update().filter(kind=kind, subject=subject, state__in=Run.OPEN).first()
-        if open_one is not None:
-            return open_one
+        for open_one in Run.objects.select_for_update().filter(kind=kind, subject=subject, state__in=Run.OPEN):
+            if open_one.asked == dict(asked) and not open_one.is_cancel_asked:
+                return open_one
         run = Run.objects.create(kind=kind, subject=subject, asked=dict(asked), asked_by=by, asked_at=now)
         if by is not None:
             data = {"run": str(run.pk), "kind": kind, "asked": dict(asked)}
@@ -70,12 +70,12 @@ def take(kinds: Sequence[str], *, now: datetime) -> Run | None:
     return None
 
 
-def beat(run: Run, *, now: datetime, done: int, total: int, found: Mapping[str, Any]) -> bool:  # Any: JSON
-    """Say that a run goes on. False where it should stop: somebody cancelled it, or it is no longer ours."""
-    changed = Run.objects.filter(
-        pk=run.pk, state=RunState.RUNNING, attempt=run.attempt, is_cancel_asked=False
-    ).update(heartbeat_at=now, done=done, total=total, found=dict(found))
-    return bool(changed)
+def beat(run: Run, *, now: datetime, done: int, total: int, found: Mapping[str, Any]) -> bool | None:  # Any: JSON
+    """Say that a run goes on. False: somebody cancelled it, and it should stop. None: it is no longer ours."""
+    ours = Run.objects.filter(pk=run.pk, state=RunState.RUNNING, attempt=run.attempt)
+    if not ours.update(heartbeat_at=now, done=done, total=total, found=dict(found)):
+        return None
+    return not ours.filter(is_cancel_asked=True).exists()
 
 
 def finish(run: Run, result: Mapping[str, Any] | None, *, now: datetime, is_cancelled: bool, error: str = "") -> bool:

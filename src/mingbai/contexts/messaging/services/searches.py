@@ -57,5 +57,7 @@ def delete_search(owner_id: UUID, id: UUID, *, now: datetime) -> None:
         row = SavedSearch.objects.filter(pk=id, owner_id=owner_id).first()
         if row is None:
             raise BadValue(field="search", value=str(id), expected="a search of your own")
-        audit.append("search.deleted", actor=f"account:{owner_id}", subject=f"search:{id}", data={"name": row.name}, now=now)
+        audit.append(
+            "search.deleted", actor=f"account:{owner_id}", subject=f"search:{id}", data={"name": row.name}, now=now
+        )
         row.delete()

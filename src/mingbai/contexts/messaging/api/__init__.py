@@ -1,0 +1,13 @@
+"""Messaging, by the API; each module is one area."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+
+from ninja import Router
+
+router = Router()
+for area in ("screening", "traffic", "review", "rulebook", "model"):
+    if find_spec(f"{__name__}.{area}"):
+        router.add_router("", import_module(f"{__name__}.{area}").router)

@@ -1,0 +1,489 @@
+"""Decisions by the API: counts, search, one decision, unmasking, freeing, appeals, campaigns, evidence, export."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+from uuid import UUID
+
+from django.http import FileResponse, HttpRequest
+from ninja import Field, Router, Schema, Status
+from ninja.params.functions import Query as Param
+
+from mingbai.connectors.ledger_index import Decision, Hit, Query, pseudonyms_of
+from mingbai.contexts.messaging.queries import overview as overviews
+from mingbai.contexts.messaging.queries import traffic
+from mingbai.contexts.messaging.queries.explained import explained
+from mingbai.contexts.messaging.queries.freed import FreedException, exception, exceptions
+from mingbai.contexts.messaging.services import searches
+from mingbai.contexts.messaging.services.evidence import export_evidence
+from mingbai.contexts.messaging.services.exports import export_messages
+from mingbai.contexts.messaging.services.freeing import DEFAULT_DAYS, MAX_DAYS, end_exception, free_message
+from mingbai.contexts.messaging.services.review import open_appeal
+from mingbai.contexts.messaging.services.unmask import FIELDS, unmask
+from mingbai.contexts.messaging.views.freeing import hosts_of
+from mingbai.contexts.people.http_api import MAX_LIMIT, PROBLEMS, NotFound, actor, allowed, reach
+from mingbai.contexts.people.policy import Action
+from mingbai.kernel.clock import as_utc, utc_now
+from mingbai.kernel.errors import BadValue
+from mingbai.kernel.verdicts import Category, Reason, Verdict
+
+router = Router(tags=["decisions"])
+VerdictName = Literal["allow", "flag", "hold", "block"]
+CategoryName = Literal["personal", "notification", "advertising", "fraud", "illegal_trade"]
+SpanName = Literal["hour", "today", "day", "week", "month"]
+_WEB = Any  # what ninja makes a document from
+
+
+class DecisionOut(Schema):
+    """One decision, as the token may see it. text: null where it is not kept; then `not_kept` says why."""
+
+    id: UUID
+    at: datetime
+    verdict: str
+    category: str
+    score: float
+    access_code: str
+    campaign: str
+    rules: list[str]
+    reasons: list[str]
+    text: str | None
+    text_masked: bool
+    not_kept: str
+    sender: str
+    receiver: str
+
+
+class DecisionPage(Schema):
+    items: list[DecisionOut]
+    next: str | None = None
+    is_cut: bool = False  # time was over before the page was full: `next` goes on
+
+
+class Part(Schema):
+    start: int
+    end: int
+
+
+class Why(Schema):
+    """spans: recorded with the decision; read_as and without: what the screener says today, null if it is down."""
+
+    spans: list[Part]
+    read_as: str | None
+    without_verdict: str | None
+    without_score: float | None
+
+
+class OneDecision(DecisionOut):
+    stream: str
+    seq: int
+    model: str | None
+    rulebook: str | None
+    why: Why
+
+
+class Reasoned(Schema):
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class FreeIn(Reasoned):
+    days: int = Field(DEFAULT_DAYS, ge=1, le=MAX_DAYS)
+
+
+class ExceptionOut(Schema):
+    id: UUID
+    message: UUID
+    owner: str
+    reason: str
+    created_at: datetime
+    expires_at: datetime
+    state: str
+    hits: int | None
+
+
+class ExceptionList(Schema):
+    items: list[ExceptionOut]
+
+
+class AppealIn(Schema):
+    words: str = Field(min_length=1, max_length=4000)
+
+
+class AppealOut(Schema):
+    id: str
+
+
+class Step(Schema):
+    start: datetime
+    verdicts: dict[str, int]
+
+
+class CampaignOut(Schema):
+    id: str
+    messages: int
+    stopped: int
+    first_at: datetime
+    last_at: datetime
+
+
+class OverviewOut(Schema):
+    """Counts of a window, exact."""
+
+    since: datetime
+    until: datetime
+    messages: int
+    verdicts: dict[str, int]
+    categories: dict[str, int]
+    reasons: dict[str, int]
+    rules: dict[str, int]
+    series: list[Step]
+    campaigns: list[CampaignOut]
+    freed: int
+
+
+class CampaignList(Schema):
+    items: list[CampaignOut]
+
+
+class VariantOut(Schema):
+    messages: int
+    stopped: int
+    example: DecisionOut | None
+
+
+class OneCampaign(Schema):
+    id: str
+    messages: int
+    verdicts: dict[str, int]
+    senders: int
+    receivers: int
+    access_codes: dict[str, int]
+    growth: list[Step]
+    variants: list[VariantOut]
+
+
+# -- counts and campaigns
+
+
+@router.get("/overview", auth=allowed(Action.SEE_OVERVIEW), response={200: OverviewOut, **PROBLEMS})
+def overview(request: HttpRequest, span: SpanName = "day") -> dict[str, _WEB]:
+    now = utc_now()
+    scope = traffic.scope_of(reach(request, Action.SEE_OVERVIEW))
+    window = overviews.window(span, now)
+    found = traffic.index().overview(window.since, window.until, scope, step_s=window.step_s)
+    return {
+        "since": found.since,
+        "until": found.until,
+        "messages": found.messages,
+        "verdicts": {verdict.label: count for verdict, count in found.verdicts.items()},
+        "categories": {category.label: count for category, count in found.categories.items()},
+        "reasons": {_reason(code): count for code, count in found.reasons.items()},
+        "rules": found.rules,
+        "series": [_step(bucket) for bucket in found.series],
+        "campaigns": [_campaign(one) for one in found.campaigns],
+        "freed": overviews.freed_count(window.since, window.until, scope),
+    }
+
+
+@router.get("/campaigns", auth=allowed(Action.SEE_CAMPAIGNS), response={200: CampaignList, **PROBLEMS})
+def campaigns(request: HttpRequest, span: SpanName = "day", stopped: bool = False) -> dict[str, _WEB]:
+    """The largest of a window; stopped: by messages that were stopped."""
+    window = overviews.window(span, utc_now())
+    scope = traffic.scope_of(reach(request, Action.SEE_CAMPAIGNS))
+    found = traffic.index().overview(window.since, window.until, scope, step_s=window.step_s)
+    return {"items": [_campaign(one) for one in (found.stopped_campaigns if stopped else found.campaigns)]}
+
+
+@router.get("/campaigns/{id}", auth=allowed(Action.SEE_CAMPAIGNS), response={200: OneCampaign, **PROBLEMS})
+def campaign(request: HttpRequest, id: str, span: SpanName = "week") -> dict[str, _WEB]:
+    number = _campaign_number(id)
+    window = overviews.window(span, utc_now())
+    scope = traffic.scope_of(reach(request, Action.SEE_CAMPAIGNS))
+    found = traffic.index().campaign(number, window.since, window.until, scope)
+    if not found.messages:
+        raise NotFound(what="campaign", id=id)
+    variants = []
+    for variant in found.variants:
+        decision = traffic.index().decision(*variant.example, scope)
+        example = None if decision is None else _out(request, traffic.hit_of(decision), decision.original)
+        variants.append({"messages": variant.messages, "stopped": variant.stopped, "example": example})
+    return {
+        "id": id,
+        "messages": found.messages,
+        "verdicts": {verdict.label: count for verdict, count in found.verdicts.items()},
+        "senders": found.senders,
+        "receivers": found.receivers,
+        "access_codes": {code or "": count for code, count in found.access_codes.items()},
+        "growth": [_step(bucket) for bucket in found.growth],
+        "variants": variants,
+    }
+
+
+# -- decisions
+
+
+@router.get("/messages", auth=allowed(Action.SEE_MESSAGES), response={200: DecisionPage, **PROBLEMS})
+def search(
+    request: HttpRequest,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    verdict: list[VerdictName] = Param([], max_length=4),
+    category: list[CategoryName] = Param([], max_length=5),
+    campaign: str | None = Param(None, max_length=16),
+    sender: str | None = Param(None, max_length=64, description="the number, in clear; the search is recorded"),
+    receiver: str | None = Param(None, max_length=64, description="the number, in clear; the search is recorded"),
+    access_code: str | None = Param(None, max_length=32, description="the start of it"),
+    rule: str | None = Param(None, max_length=120),
+    min_score: float | None = Param(None, ge=0, le=1),
+    max_score: float | None = Param(None, ge=0, le=1),
+    text: str | None = Param(None, min_length=1, max_length=200, description="words that the text holds; is recorded"),
+    cursor: str | None = Param(None, max_length=4000),
+    limit: int = Param(50, ge=1, le=MAX_LIMIT),
+) -> dict[str, _WEB]:
+    """Newest first. Texts and numbers are masked unless the token may see them."""
+    now = utc_now()
+    scope = traffic.scope_of(reach(request, Action.SEE_MESSAGES))
+    query = Query(
+        since=None if since is None else as_utc(since, "since"),
+        until=None if until is None else as_utc(until, "until"),
+        verdicts=tuple(Verdict[name.upper()] for name in verdict),
+        categories=tuple(Category[name.upper()] for name in category),
+        campaign=None if campaign is None else _campaign_number(campaign),
+        senders=_number(request, sender, "sender", now),
+        receivers=_number(request, receiver, "receiver", now),
+        access_codes=(access_code,) if access_code else (),
+        rules=(rule,) if rule else (),
+        min_score=min_score,
+        max_score=max_score,
+    )
+    if text is not None:
+        scope = traffic.scope_of(reach(request, Action.SEE_TEXT))  # whose words are masked is not found by them
+        searches.note_text_search(actor=actor(request), since=query.since, until=query.until, now=now)
+        found = traffic.index().text_search(query, tuple(text.split()[:8]), limit, cursor, scope)
+        hits, next_cursor, is_cut = [one.hit for one in found.found], found.next_cursor, found.is_cut
+    else:
+        page = traffic.index().search(query, limit, cursor, scope)
+        hits, next_cursor, is_cut = list(page.hits), page.next_cursor, page.is_cut
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    return {
+        "items": [_shown(one) for one in traffic.shown_all(hits, rights)],
+        "next": next_cursor,
+        "is_cut": is_cut,
+    }
+
+
+@router.get("/messages/{uuid:id}", auth=allowed(Action.SEE_MESSAGES), response={200: OneDecision, **PROBLEMS})
+def decision(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
+    """One decision, with why."""
+    hit, found = _visible(request, id, Action.SEE_MESSAGES)
+    return _whole(request, hit, found, unmasked=False)
+
+
+@router.post("/messages/{uuid:id}/unmask", auth=allowed(Action.UNMASK), response={200: OneDecision, **PROBLEMS})
+def unmask_message(request: HttpRequest, id: UUID, given: Reasoned) -> dict[str, _WEB]:
+    """The decision with its numbers and text; the reason is recorded and the auditor sees it."""
+    hit, found = _visible(request, id, Action.UNMASK)
+    unmask(hit, fields=FIELDS, reason=given.reason, actor=actor(request), now=utc_now())
+    return _whole(request, hit, found, unmasked=True)
+
+
+@router.post("/messages/{uuid:id}/free", auth=allowed(Action.FREE_MESSAGE), response={201: ExceptionOut, **PROBLEMS})
+def free(request: HttpRequest, id: UUID, given: FreeIn) -> Status[dict[str, _WEB]]:
+    """Let exactly this message pass: same normalised text, links, contact numbers and sender. Another link does not."""
+    hit, found = _visible(request, id, Action.FREE_MESSAGE)
+    original = found.original or {}
+    if original.get("text") is None:
+        raise BadValue(field="id", value=str(id), expected="a message whose text is still kept")
+    key = traffic.client().free_key(original["text"], sender=original.get("sender"), access_code=hit.access_code)
+    made = free_message(
+        hit,
+        key,
+        owner_id=request.token.account.pk,  # type: ignore[attr-defined]  # set by the gate
+        reason=given.reason,
+        days=given.days,
+        hosts=hosts_of(key),
+        data_dir=traffic.installed_settings().data,
+        now=utc_now(),
+    )
+    row = exception(made.pk, utc_now())
+    assert row is not None
+    return Status(201, _exception(row))
+
+
+@router.post("/messages/{uuid:id}/appeal", auth=allowed(Action.APPEAL), response={201: AppealOut, **PROBLEMS})
+def appeal(request: HttpRequest, id: UUID, given: AppealIn) -> Status[dict[str, _WEB]]:
+    """Ask a person to look again at a message that was stopped."""
+    hit, _found = _visible(request, id, Action.APPEAL)
+    if hit.verdict < Verdict.HOLD:
+        raise BadValue(field="id", value=str(id), expected="a message that was held or blocked")
+    made = open_appeal(hit, words=given.words, by=actor(request), now=utc_now())
+    return Status(201, {"id": str(made.pk)})
+
+
+@router.post("/messages/{uuid:id}/evidence", auth=allowed(Action.EXPORT_EVIDENCE), response={200: bytes, **PROBLEMS})
+def evidence(request: HttpRequest, id: UUID) -> FileResponse:
+    """A ZIP with which anybody can check offline that the decision stands in the record unchanged."""
+    hit, _found = _visible(request, id, Action.EXPORT_EVIDENCE)
+    file = export_evidence(hit, actor=actor(request), now=utc_now())
+    return FileResponse(file, filename=f"mingbai-evidence-{id}.zip", as_attachment=True, content_type="application/zip")
+
+
+@router.post("/messages/export", auth=allowed(Action.EXPORT_MESSAGES), response={200: bytes, **PROBLEMS})
+def export(
+    request: HttpRequest,
+    kind: Literal["csv", "jsonl"] = "csv",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    verdict: list[VerdictName] = Param([], max_length=4),
+) -> FileResponse:
+    """What fits, newest first, masked as the token may see it; that it was taken is recorded."""
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    now = utc_now()
+    query = Query(
+        since=as_utc(since, "since") if since else now - timedelta(days=1),
+        until=as_utc(until, "until") if until else None,
+        verdicts=tuple(Verdict[name.upper()] for name in verdict),
+    )
+    made = export_messages(
+        query,
+        (),
+        scope=traffic.scope_of(reach(request, Action.EXPORT_MESSAGES)),
+        rights=rights,
+        kind=kind,
+        actor=actor(request),
+        asked=request.META.get("QUERY_STRING", "")[:1000],
+        now=now,
+    )
+    return FileResponse(
+        made.file, as_attachment=True, filename=f"messages.{kind}", content_type="application/octet-stream"
+    )
+
+
+# -- exceptions
+
+
+@router.get("/exceptions", auth=allowed(Action.SEE_MESSAGES), response={200: ExceptionList, **PROBLEMS})
+def list_exceptions(request: HttpRequest, in_force: bool = True) -> dict[str, _WEB]:
+    """Messages that were freed, and how often each exception was used."""
+    scope = traffic.scope_of(reach(request, Action.SEE_MESSAGES))
+    if scope.receivers is not None:
+        return {"items": []}
+    return {"items": [_exception(row) for row in exceptions(scope, utc_now(), in_force_only=in_force)]}
+
+
+@router.delete("/exceptions/{uuid:id}", auth=allowed(Action.FREE_MESSAGE), response={204: None, **PROBLEMS})
+def delete_exception(request: HttpRequest, id: UUID, reason: str = Param(min_length=1, max_length=500)) -> Status[None]:
+    """End it before its time."""
+    row = exception(id, utc_now())
+    if row is None or not reach(request, Action.FREE_MESSAGE).covers(access_code=row.access_code):
+        raise NotFound(what="exception", id=id)
+    end_exception(id, actor=actor(request), reason=reason, data_dir=traffic.installed_settings().data, now=utc_now())
+    return Status(204, None)
+
+
+# -- documents
+
+
+def _visible(request: HttpRequest, id: UUID, action: Action) -> tuple[Hit, Decision]:
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    found = traffic.found_decision(id, rights)
+    if found is None or not traffic.covers(rights.reach(action), found[0].access_code, found[0].receiver):
+        raise NotFound(what="message", id=id)
+    return found
+
+
+def _whole(request: HttpRequest, hit: Hit, found: Decision, *, unmasked: bool) -> dict[str, _WEB]:
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    one = traffic.shown(hit, found.original, rights, unmasked=unmasked)
+    why = explained(hit, found, is_clear=not one.is_text_masked, now=utc_now())
+    return {
+        **_shown(one),
+        "stream": hit.stream,
+        "seq": hit.seq,
+        "model": hit.model,
+        "rulebook": hit.rulebook,
+        "why": {
+            "spans": [{"start": span["start"], "end": span["end"]} for span in found.entry.get("spans") or []],
+            "read_as": why.read_as or None,
+            "without_verdict": None if why.without_verdict is None else Verdict(why.without_verdict).label,
+            "without_score": why.without_score,
+        },
+    }
+
+
+def _out(request: HttpRequest, hit: Hit, original: dict[str, _WEB] | None) -> dict[str, _WEB]:
+    return _shown(traffic.shown(hit, original, request.rights))  # type: ignore[attr-defined]  # set by the gate
+
+
+def _shown(one: traffic.Shown) -> dict[str, _WEB]:
+    return {
+        "id": one.id,
+        "at": one.at,
+        "verdict": one.verdict.label,
+        "category": one.category.label,
+        "score": one.score,
+        "access_code": one.access_code,
+        "campaign": one.campaign,
+        "rules": list(one.rules),
+        "reasons": [_reason(code) for code in one.reasons],
+        "text": None if one.not_kept else one.text,
+        "text_masked": one.is_text_masked,
+        "not_kept": one.not_kept,
+        "sender": one.sender,
+        "receiver": one.receiver,
+    }
+
+
+def _exception(row: FreedException) -> dict[str, _WEB]:
+    return {
+        "id": row.id,
+        "message": row.entry_id,
+        "owner": row.owner,
+        "reason": row.reason,
+        "created_at": row.created_at,
+        "expires_at": row.expires_at,
+        "state": row.state,
+        "hits": row.hits,
+    }
+
+
+def _campaign(one: Any) -> dict[str, _WEB]:  # Any: a CampaignCount
+    return {
+        "id": traffic.campaign_text(one.campaign),
+        "messages": one.messages,
+        "stopped": one.stopped,
+        "first_at": one.first_at,
+        "last_at": one.last_at,
+    }
+
+
+def _step(bucket: Any) -> dict[str, _WEB]:  # Any: a Bucket
+    return {
+        "start": bucket.start,
+        "verdicts": {verdict.label: count for verdict, count in bucket.verdicts.items()},
+    }
+
+
+def _reason(code: int) -> str:
+    try:
+        return Reason(code).label
+    except ValueError:  # written by a newer version
+        return str(code)
+
+
+def _campaign_number(id: str) -> int:
+    try:
+        number = int(id, 16) if len(id) == 16 else 0
+    except ValueError:
+        number = 0
+    if not 0 < number < 1 << 64:
+        raise BadValue(field="campaign", value=id, expected="16 hex digits")
+    return number
+
+
+def _number(request: HttpRequest, number: str | None, by: str, now: datetime) -> tuple[bytes, ...]:
+    """Pseudonyms of a number; that it was searched for is an entry, with the number masked."""
+    if number is None:
+        return ()
+    searches.note_number_search(number, by=by, actor=actor(request), now=now)
+    return pseudonyms_of(traffic.keys(), number)
