@@ -271,6 +271,10 @@ class ConsoleSettings(BaseModel):
     session_hours: Annotated[int, Ge(1), Le(720)] = Field(
         default=12, description="Hours after which somebody has to sign in again."
     )
+    require_second_factor: bool = Field(
+        default=True,
+        description="Who administers, approves, leads or audits needs a second factor; switch it off only to try things.",
+    )
     time_zone: Annotated[str, AfterValidator(_time_zone), Allowed("a name of the time-zone database")] = Field(
         default="Asia/Shanghai", description="Time zone in which times are shown."
     )

@@ -6,10 +6,11 @@ source holds values, not paths: an executor on another machine has the same mode
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from mingbai.engines.screening.exceptions import Exceptions
 from mingbai.engines.screening.model import Model
 from mingbai.engines.screening.policy import Burst, Policy
 from mingbai.engines.screening.rulebook_types import Rulebook
@@ -26,7 +27,7 @@ class ModelUnreadable(MingbaiError):
 
 @dataclass(frozen=True, slots=True)
 class PolicySource:
-    """A model (None: the one that is shipped), a rulebook (None: no rules) and the limits.
+    """A model (None: the one that is shipped), a rulebook (None: no rules), the limits and what people freed.
 
     at: the time that rules are judged by where a message brings none (aware UTC).
     """
@@ -37,13 +38,14 @@ class PolicySource:
     burst: Burst | None = None
     flag_at: float | None = None
     block_at: float | None = None
+    exceptions: Exceptions = field(default_factory=Exceptions.none)
 
     @property
     def key(self) -> tuple[object, ...]:
         """Equal for sources that make equal policies."""
         model = self.model.version if self.model is not None else None
         rulebook = self.rulebook.digest if self.rulebook is not None else None
-        return model, rulebook, self.at, self.burst, self.flag_at, self.block_at
+        return model, rulebook, self.at, self.burst, self.flag_at, self.block_at, self.exceptions.version
 
     def policy(self) -> Policy:
         """Compile it. Takes up to seconds for a large rulebook."""
@@ -55,6 +57,7 @@ class PolicySource:
             burst=self.burst or Burst(),
             flag_at=self.flag_at,
             block_at=self.block_at,
+            exceptions=self.exceptions,
         )
 
 

@@ -28,6 +28,7 @@ from mingbai.ledger.rotation import rotate_master_key, rotate_pseudonym_key, rot
 from mingbai.ledger.sealing import Seal
 from mingbai.ledger.vault import Retention
 from mingbai.ledger.verify import verify
+from mingbai.ledger.withheld import Withheld, forget_withheld, read_withheld, withhold
 from mingbai.ledger.writer import Expired, Ledger, LedgerOptions, Receipt
 
 __all__ = [
@@ -64,14 +65,18 @@ __all__ = [
     "StreamReport",
     "VaultClass",
     "VerifyReport",
+    "Withheld",
     "anchor_bytes",
     "fingerprint",
+    "forget_withheld",
     "import_keys",
     "list_streams",
     "parse_public_key",
     "read_anchors",
+    "read_withheld",
     "rotate_master_key",
     "rotate_pseudonym_key",
     "rotate_signing_key",
     "verify",
+    "withhold",
 ]

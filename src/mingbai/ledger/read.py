@@ -34,6 +34,8 @@ from mingbai.ledger.segments import (
     streams_dir,
 )
 from mingbai.ledger.vault import Blob, BlobIndex, DataKeys, day_number, decrypt, vault_path
+from mingbai.ledger.withheld import COLUMNS as WITHHELD_COLUMNS
+from mingbai.ledger.withheld import Withheld
 
 _BATCH_ROWS = 65_536  # small commits are joined up to this
 _OPEN_VAULT_FILES = 16
@@ -46,6 +48,7 @@ class Kept(StrEnum):
     NO_LONGER_KEPT = "no_longer_kept"  # its time was over: the key is destroyed
     NEVER_KEPT = "never_kept"  # not given to the ledger, or its retention was 0
     UNREADABLE = "unreadable"  # the key cannot be opened (lost), or the ciphertext was changed
+    WITHHELD = "withheld"  # still stored, but the person asked for erasure: nobody gets it (withheld.py)
 
 
 # What `originals` gives: one row a row asked for.
@@ -127,6 +130,7 @@ class StreamReader:
         self.stream = stream
         self._folder = stream_dir(Path(data_dir), stream)
         self._data_keys = DataKeys(self._folder, keys)
+        self._withheld = Withheld(Path(data_dir))
         self._indexes: OrderedDict[tuple[int, int, VaultClass], BlobIndex] = OrderedDict()
 
     def entries(
@@ -173,7 +177,7 @@ class StreamReader:
         """As `entries`, each batch beside the `ORIGINAL` rows of the same entries."""
         names = _checked(columns)
         chosen = _range(first_seq, last_seq, since, until)
-        needed = list(dict.fromkeys([*names, "seq", "at", "verdict", "vault", "sealed"]))
+        needed = list(dict.fromkeys([*names, *self._for_originals()]))
         held: list[_Commit] = []
         rows = 0
         for commit in self._commits(chosen, needed, whole_groups=False):
@@ -207,7 +211,7 @@ class StreamReader:
             while run + 1 < len(ordered) and ordered[run + 1] - ordered[run] < _BATCH_ROWS:
                 run += 1
             chosen = _Range(ordered[place], ordered[run], None, None)
-            for commit in self._commits(chosen, ["seq", "at", "verdict", "vault", "sealed"], whole_groups=False):
+            for commit in self._commits(chosen, self._for_originals(), whole_groups=False):
                 first = commit.first_seq
                 inside = [seq for seq in ordered[place : run + 1] if first <= seq < first + commit.rows.num_rows]
                 found.update((seq, (commit, seq - first)) for seq in inside)
@@ -282,6 +286,21 @@ class StreamReader:
 
     # -- originals
 
+    def _for_originals(self) -> list[str]:
+        """Columns that `_originals` needs."""
+        columns = ["seq", "at", "verdict", "vault", "sealed"]
+        return columns if self._withheld.is_empty() else [*columns, *WITHHELD_COLUMNS]
+
+    def _hide_withheld(self, commits: list[_Commit], text: _Opened, numbers: _Opened) -> None:
+        start = 0
+        for commit in commits:
+            end = start + commit.rows.num_rows
+            if set(WITHHELD_COLUMNS) <= set(commit.rows.schema.names):
+                hidden = np.flatnonzero(self._withheld.mask(commit.rows)) + start
+                text.hide(hidden)
+                numbers.hide(hidden)
+            start = end
+
     def _originals(self, commits: list[_Commit]) -> pa.RecordBatch:
         """`ORIGINAL` rows of whole commits, in order (columns seq, at, verdict, vault, and `sealed` of open ones)."""
         rows = sum(commit.rows.num_rows for commit in commits)
@@ -300,6 +319,8 @@ class StreamReader:
                     is_allowed = verdicts[start:end] == Verdict.ALLOW
                     text.add(plain, state, start, is_allowed if kind == VaultClass.ALLOWED else ~is_allowed)
             start = end
+        if not self._withheld.is_empty():
+            self._hide_withheld(commits, text, numbers)
         given = [numbers.column(name, ORIGINAL.field(name).type) for name in _NUMBER_NAMES]
         nothing = np.ones(rows, bool)
         for column in given:
@@ -376,6 +397,12 @@ class _Opened:
         self._places[rows] = np.arange(self._count, self._count + len(rows))
         self._plain.append(plain)
         self._count += len(rows)
+
+    def hide(self, rows: npt.NDArray[np.int64]) -> None:
+        """Rows whose original is given to nobody, where there is one."""
+        rows = rows[self.states[rows] == _STATES.index(Kept.KEPT)]
+        self._places[rows] = -1
+        self.states[rows] = _STATES.index(Kept.WITHHELD)
 
     def column(self, name: str, kind: pa.DataType) -> pa.Array:
         if not self._plain:

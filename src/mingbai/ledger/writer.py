@@ -17,7 +17,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -52,6 +52,7 @@ from mingbai.ledger.vault import DataKeys, Retention, day_name, encrypt_commit, 
 log = logging.getLogger(__name__)
 
 _VERDICT = ENTRY.get_field_index("verdict")
+_ID = ENTRY.get_field_index("id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Receipt:
     rows: int
     commit: int
     chain: bytes  # chain hash after the commit
+    ids: pa.Array = field(repr=False, compare=False)  # binary(16): the entries' ids, one a row
 
     @property
     def last_seq(self) -> int:
@@ -304,7 +306,7 @@ class Ledger:
             own = [self._opening_row(at_us)] if rolls else []
             if head is not None:
                 own.append(control_row(Kind.HEAD_SIGNED, head.to_document(), at_us))
-            encoded = self._encode([*own, *(waiter.rows for waiter in group)], at_us, is_first=rolls)
+            encoded, ids = self._encode([*own, *(waiter.rows for waiter in group)], at_us, is_first=rolls)
             self._is_dirty = True
             if rolls:
                 self._begin_segment(encoded)
@@ -317,11 +319,13 @@ class Ledger:
         if rolls and before is not None:
             self._unsealed.append(before.segment)
             self._wake_sealer()
-        seq = encoded.link.first_seq + len(own)
+        link = encoded.link
+        place = len(own)  # each of the ledger's own parts is one row
         for waiter in group:
             count = waiter.rows.count
-            waiter.receipt = Receipt(self.stream, seq, count, encoded.link.commit, encoded.link.chain)
-            seq += count
+            chosen = ids.slice(place, count)
+            waiter.receipt = Receipt(self.stream, link.first_seq + place, count, link.commit, link.chain, chosen)
+            place += count
         return head
 
     def _is_segment_over(self, at_us: int) -> bool:
@@ -363,7 +367,8 @@ class Ledger:
             previous=tail.head,
         )
 
-    def _encode(self, parts: list[Rows], at_us: int, *, is_first: bool) -> EncodedCommit:
+    def _encode(self, parts: list[Rows], at_us: int, *, is_first: bool) -> tuple[EncodedCommit, pa.Array]:
+        """The commit's bytes, and the ids of its rows."""
         tail = self._tail
         first_seq = 1 if tail is None else tail.next_seq
         commit = 1 if tail is None else tail.commit + 1
@@ -380,7 +385,7 @@ class Ledger:
                 commit=commit,
                 first_seq=first_seq,
             )
-        return encode_commit(
+        encoded = encode_commit(
             columns,
             blobs,
             header=schema_message(self.stream, first_seq) if is_first else b"",
@@ -389,6 +394,7 @@ class Ledger:
             first_seq=first_seq,
             at_us=at_us,
         )
+        return encoded, columns[_ID]
 
     # -- the file
 

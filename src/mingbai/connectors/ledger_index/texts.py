@@ -27,7 +27,9 @@ from mingbai.connectors.ledger_index.rows import Array
 from mingbai.connectors.ledger_index.stream_index import Part, StreamIndex
 from mingbai.ledger import Kept, KeyStore, StreamReader
 
-_RANGE_ROWS = 131_072  # of closed segments, at a time: some row groups, as each read begins with a listing of the folder
+_RANGE_ROWS = (
+    131_072  # of closed segments, at a time: some row groups, as each read begins with a listing of the folder
+)
 _SPARSE_ROWS = 4096  # rows between two that fit, from which on those between are not decrypted
 
 

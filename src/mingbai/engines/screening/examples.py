@@ -145,7 +145,7 @@ def assemble(
                 batch["text"], batch["scenario"], batch["unwanted"], batch["category"], strict=True
             ):
                 examples.add(text, f"scenario:{scenario}", Label(unwanted, Category(category)), SCENARIO_WEIGHT)
-    _add_copies(examples, seed)
+    add_copies(examples, seed)
     return examples
 
 
@@ -174,7 +174,8 @@ def _is_chinese(text: str) -> bool:
     )
 
 
-def _add_copies(examples: Examples, seed: int) -> None:
+def add_copies(examples: Examples, seed: int) -> None:
+    """Disguised and oddly written copies of every row, added at the end."""
     rng = random.Random(f"copies:{seed}")
     rows = len(examples.texts)
     jobs: dict[tuple[str, str, float], list[int]] = {}

@@ -7,6 +7,7 @@ text with the evidence taken out, not an estimate.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from mingbai.engines.screening import kernel
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.reading import normalised
+from mingbai.engines.screening.rulebook_types import Rule
 from mingbai.engines.screening.schema import text_buffers
 from mingbai.engines.screening.screen import read_rows, screen, with_thresholds
 from mingbai.kernel.verdicts import Category, Reason, Verdict
@@ -98,6 +100,34 @@ def explain(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> list[E
             )
         )
     return explained
+
+
+def document(found: Explanation, rules: Mapping[str, Rule], versions: Mapping[str, str]) -> dict[str, object]:
+    """An explanation as JSON values: codes, not words. rules: those of the rulebook, by id; versions: of the policy."""
+    without = found.without
+    return {
+        "verdict": found.verdict.label,
+        "category": found.category.label,
+        "score": round(found.score, 6),
+        "flag_at": round(found.flag_at, 6),
+        "block_at": round(found.block_at, 6),
+        "language": "zh" if found.is_chinese else "en",
+        "reasons": [reason.label for reason in found.reasons],
+        "rules": [
+            {"id": rule, **({"reason": rules[rule].reason, "owner": rules[rule].owner} if rule in rules else {})}
+            for rule in found.rules
+        ],
+        "evidence": [
+            {"start": item.start, "end": item.end, "written": item.written, "read_as": item.read_as}
+            for item in found.evidence
+        ],
+        "read_as": found.read_as,
+        "without_evidence": None
+        if without is None
+        else {"score": round(without.score, 6), "verdict": without.verdict.label},
+        "campaign": f"{found.campaign:016x}" if found.campaign else "",
+        **versions,
+    }
 
 
 def _evidence(text: str, start: int, end: int, letters: str, places: list[int]) -> Evidence:

@@ -39,6 +39,7 @@ class FitSettings:
     dropout: float = 0.4  # share of a message's grams hidden in a pass
     decay: float = 1e-6  # of lanes, at each use
     category_weight: float = 0.3  # of the category loss beside the spam loss
+    squares: float = 0.1  # AdaGrad's sums of squares before the first step: the larger, the shorter the first steps
 
 
 class Network(NamedTuple):
@@ -62,17 +63,18 @@ def fit(
     vocabulary: int,
     settings: FitSettings,
     seed: int,
+    start: Network | None = None,
 ) -> Network:
     """Fit on rows in CSR form.
 
     features: per gram its number 0..vocabulary-1, with repeats. proportions: float32[n, 6]. unwanted: target 0..1.
-    category: -1 unknown. weight: of each row's loss.
+    category: -1 unknown. weight: of each row's loss. start: go on from this network (left as it is), not from chance.
     """
     rng = np.random.default_rng(seed)
     # One cache line a gram: its lanes, then AdaGrad's sums for lane 0 and for the others.
     memory = np.zeros((vocabulary, 16), np.float32)
     memory[:, 1:LANES] = rng.standard_normal((vocabulary, LANES - 1)) * 0.1
-    memory[:, LANES : LANES + 2] = 0.1
+    memory[:, LANES : LANES + 2] = settings.squares
     hidden = HIDDEN
     network = Network(
         memory[:, :LANES],
@@ -82,6 +84,9 @@ def fit(
         np.zeros(OUTPUTS, np.float32),
         np.array([1, 0, 0, 0, 0, 0], np.float32),
     )
+    if start is not None:
+        memory[:, :LANES] = start.lanes
+        network = Network(memory[:, :LANES], *(array.copy() for array in start[1:]))
     rows = pointers.size - 1
     order = np.concatenate([rng.permutation(rows) for _ in range(settings.epochs)])
     _descend(

@@ -171,7 +171,11 @@ class Model:
         return digest.hexdigest()[:12]
 
     def save(self, path: Path) -> None:
-        """Write the file, the same bytes for the same model (numpy stores no clock)."""
+        """Write the file."""
+        path.write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The file, the same bytes for the same model (numpy stores no clock)."""
         head = {
             "format": FORMAT,
             "alphabet": self.alphabet_version,
@@ -186,7 +190,7 @@ class Model:
                 arrays[f"{name}.{field}"] = np.asarray(value)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        path.write_bytes(buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: Path | None = None) -> Model:

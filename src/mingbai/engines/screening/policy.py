@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mingbai.engines.screening.exceptions import Exceptions
 from mingbai.engines.screening.model import Model
 from mingbai.engines.screening.rules import CompiledRules
 from mingbai.kernel.verdicts import Verdict
@@ -25,6 +26,7 @@ class Policy:
     at: the time that rules are judged by where a message brings none.
     flag_at, block_at: scores that replace the model's own thresholds, for both languages.
     lookalike: what a host that imitates a protected brand is worth at least.
+    exceptions: messages that a person freed.
     """
 
     model: Model
@@ -34,6 +36,7 @@ class Policy:
     flag_at: float | None = None
     block_at: float | None = None
     lookalike: Verdict = Verdict.HOLD
+    exceptions: Exceptions = field(default_factory=Exceptions.none)
 
     @property
     def versions(self) -> dict[str, str]:

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import hyperscan
 import numpy as np
@@ -44,23 +45,27 @@ class Regex(NamedTuple):
 
 def refused(patterns: Sequence[Regex]) -> list[str]:
     """Hyperscan's own words about each pattern that it does not take, "" for those that it does."""
-    if not patterns or not _refusal(patterns):
+    if not patterns or not _refusal(tuple(patterns)):
         return [""] * len(patterns)
-    return [_refusal([pattern]) for pattern in patterns]
+    return [_refusal((pattern,)) for pattern in patterns]
 
 
-def _refusal(patterns: Sequence[Regex], *, start: bool = False) -> str:
+def _refusal(patterns: tuple[Regex, ...], flag: int = hyperscan.HS_FLAG_MULTILINE) -> str:
     try:
-        _compile(patterns, hyperscan.HS_FLAG_MULTILINE)
-        if start:
-            _compile(patterns, hyperscan.HS_FLAG_SOM_LEFTMOST)
+        _compiled(patterns, flag)
     except hyperscan.error as error:
         return str(error)
     return ""
 
 
-def _compile(patterns: Sequence[Regex], flag: int, without: frozenset[int] = frozenset()) -> hyperscan.Database:
-    """without: patterns that do not get the flag."""
+# Compiling takes seconds, and most changes of a rulebook leave its regexes as they are: the sets of the rulebook in
+# force, of the one before and of a draft stay compiled.
+_KEPT: Final = 16
+
+
+@lru_cache(_KEPT)
+def _compiled(patterns: tuple[Regex, ...], flag: int, without: frozenset[int] = frozenset()) -> hyperscan.Database:
+    """without: patterns that do not get the flag. Raises hyperscan.error."""
     database = hyperscan.Database(mode=hyperscan.HS_MODE_BLOCK)
     database.compile(
         expressions=[p.pattern.encode() for p in patterns],
@@ -74,21 +79,27 @@ def _compile(patterns: Sequence[Regex], flag: int, without: frozenset[int] = fro
     return database
 
 
+@lru_cache(_KEPT)
+def _startless(patterns: tuple[Regex, ...]) -> frozenset[int]:
+    """Patterns, as with a gap of `.{0,40}`, that are too large for Hyperscan if it must say where a match begins."""
+    start = hyperscan.HS_FLAG_SOM_LEFTMOST
+    if not _refusal(patterns, start):
+        return frozenset()
+    return frozenset(i for i, p in enumerate(patterns) if _refusal((p,), start))
+
+
 class RegexSet:
     """Compiled patterns; immutable, picklable, and safe to use from several threads at once."""
 
     def __init__(self, patterns: Sequence[Regex]) -> None:
         """Raises hyperscan.error for a pattern that `refused` would have named."""
         self.patterns = tuple(patterns)
-        # Some patterns, as with a gap of `.{0,40}`, are too large for Hyperscan if it must say where a match begins.
-        self._startless: frozenset[int] = frozenset()
-        if _refusal(self.patterns, start=True):
-            self._startless = frozenset(i for i, p in enumerate(patterns) if _refusal([p], start=True))
         self._compile()
 
     def _compile(self) -> None:
-        self._block = _compile(self.patterns, hyperscan.HS_FLAG_MULTILINE)
-        self._row = _compile(self.patterns, hyperscan.HS_FLAG_SOM_LEFTMOST, self._startless)
+        self._block = _compiled(self.patterns, hyperscan.HS_FLAG_MULTILINE)
+        self._startless = _startless(self.patterns)
+        self._row = _compiled(self.patterns, hyperscan.HS_FLAG_SOM_LEFTMOST, self._startless)
         self._local = threading.local()
 
     def __getstate__(self) -> tuple[tuple[Regex, ...], frozenset[int], bytes, bytes]:

@@ -280,17 +280,26 @@ class CompiledRules:
         """Name, version and digest, as a ledger entry names the rulebook that decided."""
         return f"{self.rulebook.name} {self.rulebook.version} {self.rulebook.digest[:12]}"
 
-    def apply(self, batch: pa.RecordBatch, seen: Seen, links: UrlTable, at: datetime) -> RuleOutcome:
+    @property
+    def reads_links(self) -> bool:
+        """Whether some rule asks for hosts or URLs."""
+        return bool(self._domains or self._urls)
+
+    def apply(
+        self, batch: pa.RecordBatch, seen: Seen, links: UrlTable, at: datetime, codes_in: Bools | None = None
+    ) -> RuleOutcome:
         """Which rules fire on which rows of a batch.
 
         batch: columns of `MESSAGE`, n rows, and `signature` if the caller knows it better than the text; seen: score,
         category and keyword hits of the rows; links: their URLs; at: aware, the moment at which rules must be valid,
-        and the time of messages that bring none.
+        and the time of messages that bring none; codes_in: rows in which to look for verification codes (None: all).
         """
         n = batch.num_rows
         active = self._active(at)
         triples = _Triples()
         codes_at = self._match_keywords(batch, seen, triples)
+        if codes_in is not None:
+            codes_at = codes_at[codes_in[codes_at]]
         self._match_links(links, triples)
         self._match_regexes(batch, active, triples)
         self._match_columns(batch, triples)
@@ -412,7 +421,7 @@ class CompiledRules:
             triples.add(rows, targets.rules[target], targets.bits[target], starts, ends)
 
     def _match_links(self, links: UrlTable, triples: _Triples) -> None:
-        if not links.urls or not (self._domains or self._urls):
+        if not links.urls or not self.reads_links:
             return
         found: list[tuple[int, int, int, int, int]] = []
         for row, url in zip(links.rows.tolist(), links.urls, strict=True):

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mingbai.engines.screening import campaigns, kernel, reading, url_scan, urls, verdict
 from mingbai.engines.screening.campaigns import Counters, CounterUpdates, Table
+from mingbai.engines.screening.exceptions import FreedMessage
 from mingbai.engines.screening.jit import kernel as compiled
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
@@ -22,6 +23,7 @@ from mingbai.engines.screening.rules import RuleOutcome, Seen
 from mingbai.engines.screening.schema import DECISION, SPAN, column, has_text, text_buffers
 from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.url_hosts import UrlFlag
+from mingbai.kernel.verdicts import Reason, Verdict
 
 
 def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[pa.RecordBatch, CounterUpdates]:
@@ -55,15 +57,21 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     verdicts, categories = np.empty(rows, np.uint8), np.empty(rows, np.uint8)
     total = verdict.decide(
         seen.score, seen.notes, seen.category, found, sightings, fired.action, fired.category, bits, fired.code,
-        fired.service_code, _limits(policy), verdicts, categories, bits,
+        fired.service_code, limits_of(policy), verdicts, categories, bits,
     )  # fmt: skip
+    rules = fired.rules
+    if policy.exceptions:
+        freed = policy.exceptions.freed(batch, np.flatnonzero(verdicts), seen.text_hash, policy.at)
+        if freed:
+            total += len(freed)
+            rules = let_pass(freed, verdicts, categories, bits, rules)
     decisions = pa.RecordBatch.from_arrays(
         [
             column(pa.uint8(), verdicts),
             column(pa.uint8(), categories),
             column(pa.float32(), seen.score),
             verdict.reasons(bits, total),
-            fired.rules,
+            rules,
             _spans(rows, seen, fired, links),
             column(pa.uint64(), campaign),
             pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(seen.prints)]),
@@ -71,6 +79,26 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
         schema=DECISION,
     )
     return decisions, CounterUpdates(table, hosts)
+
+
+def let_pass(
+    freed: list[tuple[int, FreedMessage]],
+    verdicts: npt.NDArray[np.uint8],
+    categories: npt.NDArray[np.uint8],
+    bits: npt.NDArray[np.uint64],
+    rules: pa.ListArray,
+) -> pa.ListArray:
+    """Overrule the rows that a person freed, in place; returns the rules with the exception first.
+
+    What had spoken against them stays named: reasons and rules tell what was overruled.
+    """
+    named = rules.to_pylist()
+    for row, exception in freed:
+        verdicts[row] = Verdict.ALLOW
+        categories[row] = exception.category
+        bits[row] |= np.uint64(verdict.BIT[Reason.RULE_FREED])
+        named[row] = [exception.rule, *named[row]]
+    return pa.array(named, rules.type)
 
 
 def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], policy: Policy) -> kernel.Readings:
@@ -91,7 +119,7 @@ def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], polic
             used=np.zeros(2, np.int64),
         )
         chinese, english = (with_thresholds(policy, m) for m in (policy.model.chinese, policy.model.english))
-        words, scratch = policy.rules.keywords.arrays, _scratch()
+        words, scratch = policy.rules.keywords.arrays, thread_scratch()
         kernel.screen_rows(
             data, offsets, 0, rows, reading.tables(), chinese, english, words, url_scan.TABLES, scratch, out
         )
@@ -103,7 +131,7 @@ def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], polic
 _local = threading.local()
 
 
-def _scratch() -> Scratch:
+def thread_scratch() -> Scratch:
     """This thread's working memory."""
     if not hasattr(_local, "scratch"):
         _local.scratch = new_scratch()
@@ -121,7 +149,7 @@ def with_thresholds(policy: Policy, language: LanguageModel) -> LanguageModel:
     )
 
 
-def _limits(policy: Policy) -> verdict.Limits:
+def limits_of(policy: Policy) -> verdict.Limits:
     chinese, english = policy.model.chinese, policy.model.english
     flag_at, block_at = policy.flag_at, policy.block_at
     return verdict.Limits(

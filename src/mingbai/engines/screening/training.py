@@ -13,7 +13,7 @@ thresholds.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any  # scipy's and LightGBM's objects are untyped
 
@@ -25,6 +25,7 @@ from mingbai.engines.screening import alphabet, forest, model
 from mingbai.engines.screening.examples import LABELS, Examples, Label, LabelledFile, assemble, clusters
 from mingbai.engines.screening.fitting import FitSettings, Network, fit
 from mingbai.engines.screening.model import LanguageModel, Model
+from mingbai.engines.screening.profiles import profile_of
 from mingbai.engines.screening.rounding import choose, encode, first_look, rounded, second_look, tell
 from mingbai.kernel.errors import BadValue
 
@@ -43,6 +44,7 @@ DOUBT_SHARE = 0.018
 BLOCKED_LEGITIMATE = 0.001
 FLAGGED_LEGITIMATE = 0.01
 KNOTS = 40
+REFERENCE_ROWS = 20_000  # messages whose profile the file keeps, for drift to be measured against
 # Fake-base-station texts are unpunctuated and nearly all unwanted: their few legitimate ones set no threshold.
 SOURCES_APART = ("scenario:", "zh_fbs")
 
@@ -151,13 +153,17 @@ def train(
         trained, report = _train_language(rows, knobs, seed)
         languages.append(trained)
         reports.append(report)
-    about = {
+    about: dict[str, object] = {
         "seed": seed,
         "sources": {file.source: len(file.texts) for file in files},
         "scenario_rows": settings.scenario_rows,
         "unwanted_share": [_share(report) for report in reports],
     }
-    made = Model(languages[0], languages[1], alphabet.version(), model.reading_version(), about)
+    bare = Model(languages[0], languages[1], alphabet.version(), model.reading_version(), about)
+    own = [text for row, text in enumerate(examples.texts) if examples.origin[row] == row]
+    some = own[:: -(-len(own) // REFERENCE_ROWS)]
+    about["reference"] = profile_of(some, bare, "the messages it was trained on").to_dict()
+    made = replace(bare, about=about)
     made.save(out)
     return TrainingReport(made.version, seed, reports[0], reports[1])
 
@@ -175,7 +181,7 @@ def _select(
     knobs: LanguageSettings,
     settings: TrainingSettings,
 ) -> _Rows:
-    at, taken = _take(pointers, grams, chosen)
+    at, taken = take_rows(pointers, grams, chosen)
     place = np.full(len(examples.texts), -1, np.int64)
     place[chosen] = np.arange(chosen.size)
     origin = place[np.array(examples.origin, np.int64)[chosen]]
@@ -191,7 +197,7 @@ def _select(
     weight *= np.array([settings.source_weights.get(source, 1.0) for source in sources], np.float32)
     own = np.flatnonzero(~is_copy)
     cluster = np.arange(chosen.size)
-    cluster[own] = own[clusters(*_take(at, taken, own))]
+    cluster[own] = own[clusters(*take_rows(at, taken, own))]
     # A generated message belongs to the cluster of its scenario: its words are one author's.
     scenario: dict[str, int] = {}
     for row in own:
@@ -205,7 +211,7 @@ def _select(
     )  # fmt: skip
 
 
-def _take(pointers: I64, values: Any, chosen: I64) -> tuple[I64, Any]:  # values: an array of any type
+def take_rows(pointers: I64, values: Any, chosen: I64) -> tuple[I64, Any]:  # values: an array of any type
     """The CSR rows `chosen`, in that order."""
     sizes = np.diff(pointers)[chosen]
     at = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -216,13 +222,13 @@ def _train_language(rows: _Rows, knobs: LanguageSettings, seed: int) -> tuple[La
     known, information = tell(rows.pointers, rows.grams, rows.cluster, rows.unwanted.astype(np.float32))
     chosen = choose(known, information, knobs.bits, 1 << knobs.bits)
     pointers, features = encode(rows.pointers, rows.grams, chosen)
-    proportions = _proportions(rows.counts, np.diff(rows.pointers), np.diff(pointers))
+    proportions = proportions_of(rows.counts, np.diff(rows.pointers), np.diff(pointers))
     target = rows.unwanted.astype(np.float32)
     order = np.random.default_rng(seed).permutation(rows.cluster.size)
     fold = (order % FOLDS)[rows.cluster]
 
     def fitted(learn: I64, number: int) -> Network:
-        at, taken = _take(pointers, features, learn)
+        at, taken = take_rows(pointers, features, learn)
         network = fit(
             at, taken, proportions[learn], target[learn], rows.category[learn], rows.weight[learn], chosen.size,
             knobs.fit, seed + number,
@@ -234,7 +240,7 @@ def _train_language(rows: _Rows, knobs: LanguageSettings, seed: int) -> tuple[La
     for number in range(FOLDS):
         out = np.flatnonzero(fold == number)
         partial = rounded(fitted(np.flatnonzero(fold != number), number), chosen, knobs.bits)
-        at, taken = _take(rows.pointers, rows.grams, out)
+        at, taken = take_rows(rows.pointers, rows.grams, out)
         logits[out] = first_look(at, taken, rows.counts[out], partial)[0][:, 0]
     whole = rounded(fitted(np.arange(rows.unwanted.size), FOLDS), chosen, knobs.bits)
 
@@ -260,7 +266,7 @@ def _train_language(rows: _Rows, knobs: LanguageSettings, seed: int) -> tuple[La
     return whole, report
 
 
-def _proportions(counts: I32, sizes: I64, matched: I64) -> F32:
+def proportions_of(counts: I32, sizes: I64, matched: I64) -> F32:
     """`model.proportions` of many rows."""
     n = counts[:, 1].astype(np.float32)
     one = np.float32(1.0)
@@ -417,7 +423,7 @@ def final_logits(trained: Model, texts: pa.Array) -> tuple[F32, F32, B1]:
     final = np.empty(counts.shape[0], np.float32)
     first = np.empty((counts.shape[0], 6), np.float32)
     for language, chosen in ((trained.chinese, np.flatnonzero(chinese)), (trained.english, np.flatnonzero(~chinese))):
-        at, taken = _take(pointers, grams, chosen)
+        at, taken = take_rows(pointers, grams, chosen)
         logits, inputs = first_look(at, taken, counts[chosen], language)
         first[chosen] = logits
         final[chosen] = second_look(at, taken, data, ends[chosen], ends[chosen + 1], logits, inputs, language)

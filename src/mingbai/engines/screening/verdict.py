@@ -2,7 +2,8 @@
 
 Order of authority, strongest first: an allow rule of the operator; any other rule (with the model, the stricter of both
 counts); the model; a look-alike URL; an oddly written URL or a burst. A recognised code is not blocked by the model
-alone. A new host is named as a reason and never decides.
+alone. A new host is named as a reason and never decides. Above all of it stands a person who freed exactly this
+message: `screen` looks for that afterwards, in the rows that would not pass.
 """
 
 from __future__ import annotations
