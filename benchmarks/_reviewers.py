@@ -115,14 +115,15 @@ from importlib import import_module
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.db import transaction
-from mingbai.contexts.people.services import accounts
+from mingbai.contexts.people.services.accounts import create_account
+from mingbai.contexts.people.services.roles import assign_role
 from mingbai.kernel.clock import utc_now
 store = import_module(settings.SESSION_ENGINE).SessionStore
 keys = []
 with transaction.atomic():
     for n in range(int(sys.argv[1])):
-        who = accounts.create_account(f"reviewer-{n:04d}", actor="system", now=utc_now())
-        accounts.assign_role(who, "reviewer", actor="system", now=utc_now())
+        who = create_account(f"reviewer-{n:04d}", actor="system", now=utc_now())
+        assign_role(who, "reviewer", actor="system", now=utc_now())
         session = store()
         session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(who.pk), settings.AUTHENTICATION_BACKENDS[0]
         session[HASH_SESSION_KEY] = who.get_session_auth_hash()
@@ -137,19 +138,25 @@ from mingbai.contexts.messaging.models import ReviewItem
 print(json.dumps(ReviewItem.objects.filter(state="waiting").count()))
 """
 
+_QUEUED = """
+import json
+from mingbai.contexts.messaging.models import ReviewItem
+print(json.dumps(ReviewItem.objects.filter(kind__in=("held", "flagged")).count()))
+"""
+
 # What the database says of every decision that people made, and whether the chain of entries is whole.
 _RECORDED = """
 import json
 from collections import Counter
 from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.messaging.models import ReviewDecision, ReviewItem
-rows = ReviewDecision.objects.filter(source="person", undone_at=None).values_list("item_id", "account__username", "verdict")
-decided = Counter(item for item, _, _ in rows)
+rows = ReviewDecision.objects.filter(source="person", undone_at=None).values_list("item_id", "account__username")
+decided = Counter(item for item, _ in rows)
 told = Counter(entry.data.get("decision") for entry in audit.entries(
     kinds=["message.released", "message.refused", "message.reviewed"]) if entry.data.get("by") == "person")
 print(json.dumps({
     "decided": {str(item): count for item, count in decided.items()},
-    "who": {str(item): who for item, who, _ in rows},
+    "who": {str(item): who for item, who in rows},
     "twice": sum(count > 1 for count in decided.values()) + sum(count > 1 for count in told.values()),
     "entries": len(told), "chain": audit.verify().problem,
     "items": ReviewItem.objects.count(),
@@ -167,6 +174,11 @@ def people(server: Serve, n: int) -> list[str]:
 
 def waiting(server: Serve) -> int:
     return int(server.django(_WAITING))
+
+
+def queued(server: Serve) -> int:
+    """Entries of the ledger that became an item, waiting or done."""
+    return int(server.django(_QUEUED))
 
 
 def recorded(server: Serve) -> dict[str, Any]:
@@ -233,7 +245,8 @@ class Reviewer:
         self._pause_s = pause_s
         self._random = random.Random(number)
         self._head = (
-            f"Host: 127.0.0.1:{port}\r\nCookie: mingbai_session={session}; mingbai_csrf={_CSRF}; mingbai_language=en\r\n"
+            f"Host: 127.0.0.1:{port}\r\n"
+            f"Cookie: mingbai_session={session}; mingbai_csrf={_CSRF}; mingbai_language=en\r\n"
             f"X-CSRFToken: {_CSRF}\r\nHX-Request: true\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         )
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None

@@ -1,6 +1,7 @@
-"""The review desk under people: p50 and p99 of a decision, beside a bare page, and whether anything is given twice or lost.
+"""The review desk under people: how long a decision takes, beside a bare page, and whether anything is given twice.
 
-    python -m benchmarks review_desk [--reviewers 400] [--seconds 60] [--pause 5] [--messages 40000] [--database-url URL]
+    python -m benchmarks review_desk [--reviewers 400] [--seconds 60] [--pause 5] [--messages 40000]
+                                     [--database-url URL]
 
 Starts a real `mingbai serve` (SQLite, or PostgreSQL by URL: an empty database) with a ledger of its own, then lets so
 many people take a message, look at it for `--pause` seconds, decide, and get the next one in the answer. Timed is the
@@ -62,9 +63,8 @@ def run(server: desk.Serve, given: argparse.Namespace) -> int:
     lost = [item for item in log.decided if str(item) not in found["decided"]]
     print(f"{given.reviewers} reviewers, one decision each {given.pause:g} s, {seconds:.0f} s: ", end="")
     print(f"{len(log.took_s)} decisions, {len(log.took_s) / seconds:.1f} a second")
-    print(
-        f"decision   p50 {at(log.took_s, 50):7.1f} ms   p99 {at(log.took_s, 99):7.1f} ms   max {at(log.took_s, 100):7.1f} ms"
-    )
+    p50, p99, longest = (at(log.took_s, percent) for percent in (50, 99, 100))
+    print(f"decision   p50 {p50:7.1f} ms   p99 {p99:7.1f} ms   max {longest:7.1f} ms")
     print(f"bare page  p50 {at(bare, 50):7.1f} ms   p99 {at(bare, 99):7.1f} ms")
     print(f"ratio      p50 {at(log.took_s, 50) / at(bare, 50):7.1f}      p99 {at(log.took_s, 99) / at(bare, 99):7.1f}")
     wrong = {

@@ -59,7 +59,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"seed: MINGBAI_SEED={os.environ['MINGBAI_SEED']}, loops: MINGBAI_LOOPS={LOOPS:g}"
+    from django.conf import settings as django_settings
+
+    engine = django_settings.DATABASES["default"]["ENGINE"].rpartition(".")[2]
+    return f"seed: MINGBAI_SEED={os.environ['MINGBAI_SEED']}, loops: MINGBAI_LOOPS={LOOPS:g}, database: {engine}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -148,9 +151,10 @@ def _load_django() -> None:
         "MINGBAI_CONSOLE__REQUIRE_SECOND_FACTOR": "false",
         "MINGBAI_DATABASE_URL": os.environ.get("MINGBAI_TEST_DATABASE_URL", ""),
     }
+    # Named in the environment of a child (a worker of pytest-xdist), Django would be loaded there before this file is.
+    wanted["DJANGO_SETTINGS_MODULE"] = "mingbai.console.settings"
     kept = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
-    os.environ["DJANGO_SETTINGS_MODULE"] = "mingbai.console.settings"
     try:
         from django.conf import settings as django_settings
 

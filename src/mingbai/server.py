@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import MingbaiError
+from mingbai.kernel.logs import log_to_stderr
 from mingbai.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -145,7 +146,10 @@ class Supervisor:
                 part.quick_deaths = part.quick_deaths + 1 if is_quick else 0
                 pause = min(_LONGEST_PAUSE_S, 0.2 * 2 ** min(part.quick_deaths, 10)) if part.quick_deaths > 1 else 0.0
                 part.start_at = now + pause
-                log.error("part %s ended with %s; it starts again in %.1f s", part.name, code, pause)
+                log.error(
+                    "a part of the server ended and starts again",
+                    extra={"part": part.name, "code": code, "pause_s": pause},
+                )
             if now >= part.start_at:
                 part.started = now
                 # A group of its own: Ctrl-C reaches the supervisor alone, which stops the parts in order.
@@ -265,7 +269,7 @@ def main(arguments: Sequence[str]) -> int:
     """`python -m mingbai.server PART`: how the supervisor starts its parts. Settings come by the environment."""
     from mingbai.settings import load_settings
 
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     run_part(arguments[0], load_settings())
     return 0
 

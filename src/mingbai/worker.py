@@ -11,9 +11,11 @@ import logging
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import FrameType
 
 from django.db import close_old_connections, connections
@@ -90,6 +92,12 @@ def _loop(settings: Settings, given: list[Job], stop: threading.Event) -> None:
     connections.close_all()
 
 
+def _place(error: BaseException) -> str:
+    """File and line of ours in which it was raised."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mingbai" in frame.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+
+
 def run_job(settings: Settings, job: Job) -> bool:
     """One turn. False where it failed."""
     close_old_connections()
@@ -97,6 +105,7 @@ def run_job(settings: Settings, job: Job) -> bool:
         job.work(settings, utc_now())
     except Exception as error:  # whatever it is, the other jobs go on
         # The words of an error may quote a message, so only its kind and place are logged.
-        log.error("job %s failed: %s", job.name, type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        fields = {"job": job.name, "error": type(error).__name__, "place": _place(error)}
+        log.error("a job failed and is tried again at its next turn", extra=fields)
         return False
     return True

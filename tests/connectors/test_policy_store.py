@@ -16,7 +16,8 @@ import pytest
 
 from mingbai.connectors import policy_store
 from mingbai.connectors.policy_follower import RETRY_S, PolicyFollower
-from mingbai.connectors.policy_store import FreedMessage, ModelFile, PolicyUnusable, Snapshot, current, load, publish
+from mingbai.connectors.policy_loading import load
+from mingbai.connectors.policy_store import FreedMessage, ModelFile, PolicyUnusable, Snapshot, current, publish
 from mingbai.connectors.rulebook_cache import RulebookCache
 from mingbai.engines.screening.model import Model
 from mingbai.kernel.errors import BadValue

@@ -29,10 +29,11 @@ import pyarrow as pa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from mingbai.connectors.ledger_index.source import Source
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.ledger import KeyStore, Kind
 from mingbai.ledger.anchors import Head
-from mingbai.ledger.chain import LINK_BYTES, Link, genesis
+from mingbai.ledger.chain import LINK_BYTES, Link
 from mingbai.ledger.content import content_digest
 from mingbai.ledger.segments import OpenCommit, list_segments, scan_open, scan_sealed_commits, sealed_path, stream_dir
 
@@ -69,18 +70,14 @@ class Proved:
 
 def write_evidence(data_dir: Path, stream: str, seq: int, keys: KeyStore, file: IO[bytes]) -> None:
     """Write the ZIP. Reads the entry's segment once. Raises BadValue for a seq that is not there."""
-    before = genesis(stream)
     rows: pa.RecordBatch | None = None
     links: list[Link] = []
-    chain_before = before
     head: Head | None = None
     for link, batch in _commits(data_dir, stream, seq):
-        if rows is None and link.next_seq <= seq:
-            before = link.chain
+        if link.next_seq <= seq:
             continue
         if rows is None:
             rows = _without_bytes(batch)
-            chain_before = before
         links.append(link)
         head = _head_in(batch, links[0].next_seq - 1)
         if head is not None:
@@ -88,6 +85,9 @@ def write_evidence(data_dir: Path, stream: str, seq: int, keys: KeyStore, file: 
             break
     if rows is None or not links:
         raise BadValue(field="seq", value=seq, expected=f"an entry of stream {stream}")
+    chain_before = Source(data_dir, stream).chain_after(links[0].first_seq - 1)
+    if chain_before is None:
+        raise BadValue(field="seq", value=seq, expected="a ledger whose entries before it are there")
     place = seq - links[0].first_seq
     told: dict[str, object] = {
         "format": FORMAT,

@@ -219,20 +219,20 @@ def _time(asked: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def _in_force(settings: Settings) -> PolicySource:
-    from mingbai.connectors import policy_store
+    from mingbai.connectors import policy_loading, policy_store
 
-    return policy_store.load(settings.data, policy_store.current(settings.data), now=utc_now())
+    return policy_loading.load(settings.data, policy_store.current(settings.data), now=utc_now())
 
 
 def _model(settings: Settings, version: str) -> Model:
     """A model by its version: of the policy store, or the shipped one."""
-    from mingbai.connectors import policy_store
+    from mingbai.connectors import policy_loading, policy_store
     from mingbai.engines.screening.model import Model
 
     shipped = Model.load()
     if version in ("", shipped.version):
         return shipped
-    return policy_store.load_model(settings.data, policy_store.model_part(settings.data, version))
+    return policy_loading.load_model(settings.data, policy_store.model_part(settings.data, version))
 
 
 def _threads() -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from mingbai.connectors import policy_store
+from mingbai.connectors.policy_loading import SHIPPED, load_model
 from mingbai.connectors.policy_store import Part, PolicyUnusable, Snapshot
 from mingbai.connectors.rulebook_cache import RulebookCache
 from mingbai.engines.screening.exceptions import Exceptions
@@ -26,7 +27,6 @@ from mingbai.kernel.errors import MingbaiError
 log = logging.getLogger(__name__)
 
 POLL_S: Final = 0.1  # a change is noticed within this; the house promises a quarter of a second
-SHIPPED: Final = "rulebook.toml"
 RETRY_S: Final = 5.0  # how often something damaged is tried again, which costs more than a look
 
 _T = TypeVar("_T")
@@ -156,7 +156,7 @@ class PolicyFollower:
 
     def _model(self, part: Part | None) -> Model:
         if part not in self._models:
-            self._models[part] = policy_store.load_model(self._data_dir, part)
+            self._models[part] = load_model(self._data_dir, part)
         return self._models[part]
 
     def _rules(self, snapshot: Snapshot | None) -> CompiledRules:

@@ -9,7 +9,7 @@ The screener needs no database: it goes on, also after a restart, while the cont
 before `current.json` names it, so a power cut leaves the old policy or the new one. Where `current.json` does not
 exist, what is shipped with the program is in force.
 
-`publish`, `current` and their like load no compiled code, so that web processes start fast; `load` loads the engine.
+Nothing here loads compiled code, so that web processes start fast; `policy_loading` makes a policy of the files.
 """
 
 from __future__ import annotations
@@ -26,18 +26,13 @@ from datetime import datetime
 from enum import Enum
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from mingbai.engines.screening.exceptions import KEY_BYTES, FreedMessage
+from mingbai.engines.screening.freed import KEY_BYTES, FreedMessage
 from mingbai.kernel.clock import as_utc, format_utc, parse_utc
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Category
 from mingbai.ledger.files import FileOps, make_dirs, write_new
-
-if TYPE_CHECKING:
-    from mingbai.connectors.policies import PolicySource
-    from mingbai.engines.screening.model import Model
-    from mingbai.engines.screening.rulebook_types import Rulebook
 
 __all__ = [
     "KEEP",
@@ -50,9 +45,6 @@ __all__ = [
     "add_model",
     "current",
     "freed_messages",
-    "load",
-    "load_model",
-    "load_rulebook",
     "model_part",
     "policies_dir",
     "publish",
@@ -346,48 +338,6 @@ def freed_messages(data_dir: Path, snapshot: Snapshot | None) -> tuple[FreedMess
     except (ValueError, TypeError, KeyError, BadValue) as error:
         path = policies_dir(data_dir) / snapshot.exceptions.name
         raise PolicyUnusable(path=str(path), what=f"not what `publish` writes: {error!r}") from error
-
-
-def load(data_dir: Path, snapshot: Snapshot | None, *, now: datetime | None = None) -> PolicySource:
-    """The policy of a snapshot, ready to be compiled. None: what is shipped; then `now` is the time of the policy.
-
-    Raises PolicyUnusable, RulebookInvalid, ModelMismatch or BadValue.
-    """
-    from mingbai.connectors.policies import PolicySource
-    from mingbai.engines.screening.exceptions import Exceptions
-
-    at = snapshot.published_at if snapshot is not None else now
-    if at is None:
-        raise BadValue(field="now", value=None, expected="a time, where no policy was published")
-    return PolicySource(
-        at=at,
-        model=load_model(data_dir, snapshot.model if snapshot is not None else None),
-        rulebook=load_rulebook(data_dir, snapshot),
-        exceptions=Exceptions.of(freed_messages(data_dir, snapshot)),
-    )
-
-
-def load_model(data_dir: Path, part: Part | None) -> Model:
-    """The model of a part, or the shipped one. Raises PolicyUnusable or ModelMismatch."""
-    from mingbai.engines.screening.model import Model
-
-    if part is None:
-        return Model.load()
-    read_part(data_dir, part)
-    path = policies_dir(data_dir) / part.name
-    model = Model.load(path)
-    if model.version != part.version:
-        raise PolicyUnusable(path=str(path), what=f"it holds model {model.version}, not {part.version}")
-    return model
-
-
-def load_rulebook(data_dir: Path, snapshot: Snapshot | None) -> Rulebook:
-    """The rulebook of a snapshot. Raises PolicyUnusable or RulebookInvalid."""
-    from mingbai.engines.screening.rulebook import parse
-    from mingbai.engines.screening.rules import keyword_nids
-
-    part = snapshot.rulebook if snapshot is not None else None
-    return parse(rulebook_text(data_dir, snapshot), keyword_nids, source="rulebook.toml" if part is None else part.name)
 
 
 def model_part(data_dir: Path, version: str) -> Part:

@@ -155,26 +155,26 @@ def _replay(
     with ThreadPoolExecutor(threads, thread_name_prefix="replay") as pool:
         ahead: deque[tuple[Piece, Future[Findings]]] = deque()
         waiting = deque(pieces)
-        while ahead or (waiting and not stop.is_set()):
-            while waiting and len(ahead) <= threads and not stop.is_set():
-                piece = waiting.popleft()
-                wanted = question.limit - min(len(found.blocked.examples), len(found.freed.examples))
-                ahead.append((piece, pool.submit(question.answer, piece, wanted, stop)))
-            piece, future = ahead.popleft()
-            while not wait((future,), timeout=_PATIENCE_S).done:
-                if should_stop is not None and should_stop():
-                    stop.set()
-            try:
+        try:
+            while ahead or (waiting and not stop.is_set()):
+                while waiting and len(ahead) <= threads and not stop.is_set():
+                    piece = waiting.popleft()
+                    wanted = question.limit - min(len(found.blocked.examples), len(found.freed.examples))
+                    ahead.append((piece, pool.submit(question.answer, piece, wanted, stop)))
+                piece, future = ahead.popleft()
+                while not wait((future,), timeout=_PATIENCE_S).done:
+                    if should_stop is not None and should_stop():
+                        stop.set()
                 findings.merge(future.result())
-            except BaseException:
-                stop.set()  # the others need not go on
-                raise
-            done += piece.last_seq - piece.first_seq + 1
-            if on_progress is not None and not stop.is_set():
-                on_progress(Progress(done, total, found.blocked.count, found.freed.count))
-            if should_stop is not None and should_stop():
-                stop.set()
-    found.is_cancelled = stop.is_set() and done < total
+                done += piece.last_seq - piece.first_seq + 1
+                if on_progress is not None and not stop.is_set():
+                    on_progress(Progress(done, total, found.blocked.count, found.freed.count))
+                if should_stop is not None and (ahead or waiting) and should_stop():
+                    stop.set()
+        except BaseException:
+            stop.set()  # the other pieces need not be finished
+            raise
+    found.is_cancelled = stop.is_set()
     return findings.finish()
 
 

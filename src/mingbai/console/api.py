@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -70,7 +71,8 @@ def _denied(request: HttpRequest, error: PermissionDenied) -> HttpResponse:
 @api.exception_handler(Exception)
 def _fault(request: HttpRequest, error: Exception) -> HttpResponse:
     # The words of an exception may quote a message; the place is enough to find it.
-    log.error("the API failed: %s", type(error).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    log.error("the API failed", extra={"error": type(error).__name__, "place": f"{frame.name}:{frame.lineno}"})
     return problem(500, code="fault")
 
 

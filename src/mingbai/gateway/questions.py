@@ -19,6 +19,7 @@ from mingbai.connectors import policy_store
 from mingbai.connectors.batch.engine import decide
 from mingbai.connectors.batch.record import normalised_hashes
 from mingbai.connectors.policy_follower import InForce
+from mingbai.connectors.policy_loading import load_model
 from mingbai.connectors.policy_store import Part
 from mingbai.connectors.rulebook_cache import RulebookCache
 from mingbai.connectors.screening_client import RulebookProblem, RulebookRefused
@@ -119,7 +120,7 @@ class Questions:
         part = policy_store.model_part(self._data_dir, version)
         with self._lock:
             if self._other_model is None or self._other_model[0] != part:
-                self._other_model = part, policy_store.load_model(self._data_dir, part)
+                self._other_model = part, load_model(self._data_dir, part)
             return self._other_model[1]
 
 

@@ -78,14 +78,15 @@ class Segment:
 def list_segments(stream: Path) -> list[Segment]:
     """All segments of a stream in order; an empty list if there is none."""
     found: dict[int, dict[str, Path]] = {}
+    folder = entries_dir(stream)
     try:
-        names = sorted(os.listdir(entries_dir(stream)))
+        names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
         return []
     for name in names:
         match = _NAME.fullmatch(name)
         if match:
-            found.setdefault(int(match[1]), {})[match[2]] = entries_dir(stream) / name
+            found.setdefault(int(match[1]), {})[match[2]] = folder / name
     return [Segment(seq, files.get("arrows"), files.get("parquet")) for seq, files in sorted(found.items())]
 
 

@@ -18,7 +18,7 @@ from mingbai.ledger.files import StreamLock
 from tests.connectors.ledger_index.conftest import OPTIONS, Operator
 from tests.connectors.ledger_index.test_answers import check, check_overview
 
-pytestmark = pytest.mark.usefixtures("small_blocks")
+pytestmark = [pytest.mark.usefixtures("small_blocks"), pytest.mark.slow]  # seconds each: they are about many files
 
 EVERY = Query()
 HOUR = timedelta(hours=1)

@@ -213,7 +213,7 @@ def auditor(client_for: Callable[..., Client]) -> Client:
     return client_for("auditor")
 
 
-def page(browser: Client, **asked: object) -> str:
+def page(browser: Client, **asked: str) -> str:
     return browser.get(reverse("audit"), asked).content.decode()
 
 

@@ -245,6 +245,23 @@ def test_an_export_holds_what_the_page_shows_and_is_an_entry(
     assert len([json.loads(line) for line in lines.splitlines()]) == 5
 
 
+def test_a_number_and_words_narrow_together_on_the_page_and_in_the_file(
+    messages: datetime, client_for: Callable[..., Client]
+) -> None:
+    client = client_for("rule_author")
+    address = client.post("/messages/find/", {"number": NUMBER, "number_as": "who", "words": "薇信"}).headers[
+        "Location"
+    ]
+    page = client.get(address).content.decode()
+    assert page.count('class="row-link" href="/messages/') == 1
+    asked = parse_qs(urlsplit(address).query)
+    for kind, lines in (("jsonl", 1), ("csv", 2)):
+        answer = client.post("/messages/export/", {"format": kind, **asked})
+        content = b"".join(answer.streaming_content)  # type: ignore[attr-defined]  # as above
+        assert len(content.splitlines()) == lines
+        assert "薇信".encode() in content
+
+
 def test_who_may_not_export_is_refused(messages: datetime, client_for: Callable[..., Client]) -> None:
     assert client_for("reviewer").post("/messages/export/", {"format": "csv"}).status_code == 403
 

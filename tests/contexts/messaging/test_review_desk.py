@@ -20,7 +20,8 @@ from mingbai.contexts.messaging.queries import review as queries
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.services import labels, review, review_team
 from mingbai.contexts.people.policy import Reach
-from mingbai.contexts.people.services import accounts
+from mingbai.contexts.people.services.accounts import create_account
+from mingbai.contexts.people.services.roles import assign_role
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 from mingbai.settings import ReviewSettings, Settings
@@ -41,11 +42,11 @@ def account() -> Person:
     names = itertools.count(1)
 
     def make(role: str) -> Any:
-        made = accounts.create_account(
+        made = create_account(
             f"{role.replace('_', '-')}-{next(names)}", actor="system", now=NOW,
             number="+8613800000001" if role == "subscriber" else "",
         )  # fmt: skip
-        accounts.assign_role(made, role, actor="system", now=NOW)
+        assign_role(made, role, actor="system", now=NOW)
         return made
 
     return make
@@ -350,7 +351,7 @@ def test_gold_measures_people_and_teaches_nothing(mingbai: Settings, account: Pe
         decide(given, who, PASS, desk=often)
         if given.kind == ItemKind.GOLD:
             break
-    assert given.kind == ItemKind.GOLD and given.entry_id == item.entry_id
+    assert given is not None and given.kind == ItemKind.GOLD and given.entry_id == item.entry_id
     people = {row.account.pk: row for row in queries.team(NOW + timedelta(seconds=1)).people}
     assert (people[who.pk].gold.n, people[who.pk].gold.k) == (1, 0)
     assert item.entry_id not in {label.entry_id for label in labels.for_learning()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -21,8 +22,8 @@ Make = Callable[..., Account]
 Browser = Callable[..., Client]
 
 
-def body(response: object) -> str:
-    return response.content.decode()  # type: ignore[attr-defined]  # a response of Django's test client
+def body(response: Any) -> str:  # Any: a response of Django's test client
+    return str(response.content.decode())
 
 
 @pytest.fixture

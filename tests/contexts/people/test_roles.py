@@ -115,7 +115,7 @@ def test_an_administrator_of_a_province_stays_within_it(account: Make) -> None:
     rights = rights_of(limited)
     assert set(accounts_within(rights, Action.MANAGE_PEOPLE)) == {limited, here}
     within = units_within(rights.reach(Action.MANAGE_PEOPLE))
-    assert within == {gansu.pk, lanzhou.pk}
+    assert within == frozenset({gansu.pk, lanzhou.pk})
     for unit in (None, hunan):
         with pytest.raises(BadValue):
             roles.assign_role(here, "reviewer", unit=unit, actor=limited.ref, now=now, within=within)

@@ -207,10 +207,13 @@ def set_up_app(client: Client) -> str:
     return secret
 
 
-def test_a_code_is_asked_for_and_works_once(account: Make) -> None:
+def test_a_code_is_asked_for_and_works_once(
+    account: Make, django_capture_on_commit_callbacks: Any
+) -> None:  # Any: pytest-django's
     clerk, client = account("reviewer"), visitor()
     sign_in(client, clerk)
-    secret = set_up_app(client)
+    with django_capture_on_commit_callbacks(execute=True):
+        secret = set_up_app(client)
     assert secret not in str(list(Authenticator.objects.values_list("data", flat=True)))  # encrypted where it lies
     assert audit.entries(kinds=["factor.added"], subject=clerk.ref).exists()
     again = visitor()

@@ -13,7 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mingbai.engines.screening.campaigns import Counters
-from mingbai.engines.screening.exceptions import KEY_BYTES, Exceptions, FreedMessage, KeyParts, key_of, key_parts
+from mingbai.engines.screening.exceptions import Exceptions, KeyParts, key_of, key_parts
+from mingbai.engines.screening.freed import KEY_BYTES, FreedMessage
 from mingbai.engines.screening.model import Model
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.reading import nids, normalised

@@ -31,7 +31,7 @@ def shipped() -> Model:
 
 
 def texts(seed: int, rows: int = 2000, **how: str) -> list[str]:
-    found: list[str] = scenarios.generate(seed, rows, **how).column("text").to_pylist()  # type: ignore[arg-type]  # language
+    found: list[str] = scenarios.generate(seed, rows, **how).column("text").to_pylist()
     return found
 
 

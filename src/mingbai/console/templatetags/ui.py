@@ -20,7 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from mingbai.console.templatetags.figures import percent
+from mingbai.console.templatetags.figures import NO_VALUE, percent
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Verdict
 
@@ -128,7 +128,7 @@ def browser_name(user_agent: str) -> str:
     for token, name in _BROWSERS:
         if found := re.search(rf"{token}\w*/(\d+)", user_agent):
             return ", ".join(part for part in (f"{name} {found[1]}", system) if part)
-    return user_agent[:60]
+    return user_agent[:60] or NO_VALUE
 
 
 @register.filter
@@ -226,11 +226,11 @@ def notice(content: SafeString, kind: str = "info", title: str = "") -> SafeStri
 
 
 @register.simple_block_tag
-def empty(content: SafeString, icon_name: str, title: str, text: str = "") -> SafeString:
-    """Nothing here: why, and what to do next (the block's content: buttons and links)."""
+def empty(content: SafeString, icon_name: str, title: str, text: str = "", level: int = 2) -> SafeString:
+    """Nothing here: why, and what to do next (the block's content). `level` 1 where it is the page's heading."""
     return format_html(
-        '<div class="empty"><span class="empty-icon">{}</span><h2>{}</h2>{}{}</div>',
-        icon(icon_name, "xl"), title,
+        '<div class="empty"><span class="empty-icon">{}</span><h{} class="empty-title">{}</h{}>{}{}</div>',
+        icon(icon_name, "xl"), level, title, level,
         format_html("<p>{}</p>", text) if text else "",
         format_html('<div class="actions">{}</div>', content) if content.strip() else "",
     )  # fmt: skip

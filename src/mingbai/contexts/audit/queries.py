@@ -8,7 +8,8 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from mingbai.contexts.audit.models import Entry, Head
+from mingbai.contexts.audit.models import Entry as Entry  # what the functions below give
+from mingbai.contexts.audit.models import Head
 from mingbai.contexts.audit.policy import GENESIS, entry_hash
 from mingbai.ledger.anchors import Head as SignedHead
 
@@ -57,6 +58,10 @@ def entries(
     if before_seq is not None:
         found = found.filter(seq__lt=before_seq)
     return found
+
+
+def entry(seq: int) -> Entry | None:
+    return Entry.objects.filter(seq=seq).first()
 
 
 def after(seq: int, limit: int = 1000) -> Iterator[Entry]:

@@ -97,6 +97,10 @@ class Skill:
     categories: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
 
+    @property
+    def is_limited(self) -> bool:
+        return bool(self.categories or self.languages)
+
 
 def skill_of(skills: Iterable[object]) -> Skill:
     """From the words of an account: category labels and languages. Others are left out: they are for other desks."""

@@ -13,6 +13,7 @@ from ninja import Field, Router, Schema, Status
 from ninja.params.functions import Query
 
 from mingbai.connectors.ledger_access import open_keys
+from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.people.choices import Role, UnitKind
 from mingbai.contexts.people.http_api import (
     MAX_LIMIT,
@@ -27,7 +28,7 @@ from mingbai.contexts.people.http_api import (
 from mingbai.contexts.people.models import Account, Assignment, Delivery, Team, Token, Unit, Webhook
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.services import accounts, roles, teams, tokens, units, webhooks
-from mingbai.kernel.clock import utc_now
+from mingbai.kernel.clock import as_utc, utc_now
 from mingbai.kernel.errors import BadValue
 
 router = Router(tags=["people"])
@@ -522,3 +523,86 @@ def _team(code: str) -> Team:
     if found is None:
         raise NotFound(what="team", id=code)
     return found
+
+
+# -- the control stream
+
+
+class EntryOut(Schema):
+    """One entry. actor and subject: account:<id>, token:<id>, message:<id>, …"""
+
+    seq: int
+    id: UUID
+    at: datetime
+    kind: str
+    actor: str
+    subject: str
+    data: dict[str, Any]  # Any: JSON, by kind
+    hash: str
+
+
+class EntryPage(Page):
+    items: list[EntryOut]
+
+
+class Verified(Schema):
+    """ok: every entry is as it was written; else what is wrong, and at which seq."""
+
+    ok: bool
+    entries: int
+    head: str
+    problem: str | None
+    at_seq: int | None
+
+
+@router.get("/audit", auth=allowed(Action.SEE_AUDIT), response={200: EntryPage, **PROBLEMS}, tags=["audit"])
+def list_entries(
+    request: HttpRequest,
+    kind: list[str] = Query([], max_length=20),
+    entry_actor: str = Query("", alias="actor", max_length=80),
+    subject: str = Query("", max_length=120),
+    since: datetime | None = None,
+    until: datetime | None = None,
+    cursor: str | None = Query(None, max_length=500),
+    limit: int = Query(100, ge=1, le=MAX_LIMIT),
+) -> dict[str, Any]:  # Any: as above
+    """Newest first. kind: exact, or the beginning with a dot (`rulebook.`)."""
+    position = from_cursor(cursor)
+    before = position.get("before") if position is not None else None
+    found = audit.entries(
+        kinds=[one for one in kind if one and "\x00" not in one],
+        actor=entry_actor.replace("\x00", ""),
+        subject=subject.replace("\x00", ""),
+        since=None if since is None else as_utc(since, "since"),
+        until=None if until is None else as_utc(until, "until"),
+        before_seq=before if isinstance(before, int) and 0 <= before < 2**63 else None,
+    )
+    page = list(found[: limit + 1])
+    following = to_cursor({"before": page[limit - 1].seq}) if len(page) > limit else None
+    items = [
+        {
+            "seq": entry.seq,
+            "id": entry.id,
+            "at": entry.at,
+            "kind": entry.kind,
+            "actor": entry.actor,
+            "subject": entry.subject,
+            "data": entry.data,
+            "hash": bytes(entry.hash).hex(),
+        }
+        for entry in page[:limit]
+    ]
+    return {"items": items, "next": following}
+
+
+@router.post("/audit/verify", auth=allowed(Action.SEE_AUDIT), response={200: Verified, **PROBLEMS}, tags=["audit"])
+def verify_entries(request: HttpRequest) -> dict[str, Any]:  # Any: as above
+    """Walk the whole chain."""
+    found = audit.verify()
+    return {
+        "ok": found.ok,
+        "entries": found.entries,
+        "head": found.head.hex(),
+        "problem": found.problem,
+        "at_seq": found.at_seq,
+    }

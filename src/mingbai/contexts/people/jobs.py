@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from mingbai.connectors.ledger_access import open_keys
+from mingbai.contexts.audit import jobs as audit
 from mingbai.contexts.people.models import IdempotencyKey, Webhook
 from mingbai.contexts.people.services.data_requests import forget_results, watch_due_dates
 from mingbai.contexts.people.services.webhooks import queue_deliveries, send_due
@@ -40,6 +41,7 @@ def serve_data_requests(settings: Settings, now: datetime) -> None:
 
 
 JOBS = (
+    *audit.JOBS,
     ("data requests", 60.0, serve_data_requests, False),
     ("webhooks", 1.0, deliver_webhooks, True),
     ("forget idempotency keys", 3600.0, forget_idempotency_keys, False),

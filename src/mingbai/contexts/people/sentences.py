@@ -14,7 +14,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from mingbai.contexts.audit.models import Entry
+from mingbai.contexts.audit.queries import Entry
 from mingbai.contexts.people.choices import RequestKind, Role
 from mingbai.contexts.people.queries import names_of
 
@@ -216,7 +216,7 @@ def _value(name: str, value: Any, kind: str) -> str:  # Any: a JSON value
 
 
 def _plain(value: Any) -> str:  # Any: as above
-    if value is None:
+    if value is None or value == "":
         return "–"
     if isinstance(value, list):
         return ", ".join(_plain(item) for item in value[:12]) + (" …" if len(value) > 12 else "")

@@ -16,9 +16,6 @@ the key holds everything that could carry him, and where there is doubt two keys
 What is left for a copy to differ in is how its Chinese is written (traditional, split, spaced, with signs between),
 which the screen reads through anyway. The first eight bytes of a key are the engine's hash of the text as it was read:
 with them `screen` looks only at rows that can be meant. An exception ends at a time that its owner set.
-
-Pure. Nothing here loads compiled code until a key is asked for, so that a process which only stores exceptions starts
-fast.
 """
 
 from __future__ import annotations
@@ -37,30 +34,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mingbai.engines.screening import reading, urls
+from mingbai.engines.screening.freed import KEY_BYTES, FreedMessage
 from mingbai.kernel.msisdn import BadMsisdn, Msisdn
-from mingbai.kernel.verdicts import Category
 
-KEY_BYTES: Final = 32
 _HASH_BYTES: Final = 8  # of a key: the engine's hash of the normalised text
 _FORMAT: Final = 1  # of what a key is made of; a change makes every exception of before void, which is the safe side
-_READ_WHOLE: Final = 2048  # `reading.MAX_LETTERS`: a text of so many characters is read to its end
-RULE_PREFIX: Final = "freed:"  # no rule's id can have a colon
-
-
-@dataclass(frozen=True, slots=True)
-class FreedMessage:
-    """One exception. key: 64 hex digits of `key_of`; category: what the owner says that the message is."""
-
-    id: str
-    key: str
-    owner: str
-    expires_at: datetime  # aware; from then on the message is screened as any other
-    category: Category = Category.NOTIFICATION
-
-    @property
-    def rule(self) -> str:
-        """What a decision names among its rules when this exception freed it."""
-        return RULE_PREFIX + self.id
+_READ_WHOLE: Final = reading.MAX_LETTERS  # a text of so many characters is read to its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +130,6 @@ def _text(value: object) -> str | None:
 
 def key_parts(text: str, sender: str | None, access_code: str | None) -> KeyParts:
     """What the key of one message is made of."""
-    from mingbai.engines.screening import reading, urls
-
     letters, links = "", list[str]()
     if text:
         letters, _ = reading.normalised(text)

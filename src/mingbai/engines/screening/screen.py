@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from mingbai.engines.screening import campaigns, kernel, reading, url_scan, urls, verdict
 from mingbai.engines.screening.campaigns import Counters, CounterUpdates, Table
-from mingbai.engines.screening.exceptions import FreedMessage
+from mingbai.engines.screening.freed import FreedMessage
 from mingbai.engines.screening.jit import kernel as compiled
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy

@@ -14,6 +14,7 @@ import pyarrow as pa
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.model import Model
 from mingbai.engines.screening.policy import Policy
+from mingbai.engines.screening.rescreen import rescreen
 from mingbai.engines.screening.rulebook import parse
 from mingbai.engines.screening.rules import CompiledRules, keyword_nids
 from mingbai.engines.screening.screen import screen
@@ -71,6 +72,9 @@ def warm() -> int:
             decisions, updates = screen(part, policy, counters)
             counters.apply(updates)
             decided += decisions.num_rows
+            # And decided anew from what would have been recorded of them: replay has a kernel of its own.
+            version = pa.array([policy.model.version] * rows)
+            rescreen(part, decisions.append_column("model", version), policy)
     return decided
 
 

@@ -182,7 +182,8 @@
     waiting = setTimeout(() => {
       waiting = 0;
       lastLive = Date.now();
-      $$("[data-live]").forEach((part) => window.htmx?.trigger(part, "live"));
+      // not while somebody reads a table that the new part would close again
+      $$("[data-live]").filter((part) => !$("details[open]", part)).forEach((part) => window.htmx?.trigger(part, "live"));
     }, Math.max(0, AT_MOST_EACH_MS - (Date.now() - lastLive)));
   }
   function state(name) {
@@ -297,6 +298,9 @@
     all("[data-toast]").forEach(arm);
     all("table.table-cards").forEach(label);
     all(".editor").forEach(number);
+    all(".scroll, .table-scroll, .table-wrap, .code").forEach((box) => { // what scrolls can be reached by keyboard
+      if ((box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight + 1) && !box.hasAttribute("tabindex")) box.tabIndex = 0;
+    });
     all("form[data-remember]").forEach(recall);
     all("#modal > dialog, dialog[data-open]").forEach(openDialog);
     listen();

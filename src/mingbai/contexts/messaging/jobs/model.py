@@ -1,4 +1,4 @@
-"""What is done for models without anybody asking: the shipped one is made known, what the rows say is in force, runs are
+"""What is done for models without anybody asking: the shipped one is made known, what the rows say holds, runs are
 carried out, the shadow's counts are gathered, drift is measured once a day.
 """
 
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow.compute as pc
+
 from mingbai.connectors.long_work import LongWork, WorkFailed
 from mingbai.contexts.messaging.jobs.working import work_one
 from mingbai.contexts.messaging.models import Run, RunKind, RunState, ScreeningModel, ShadowCount
@@ -17,6 +19,7 @@ from mingbai.contexts.messaging.services import labels
 from mingbai.contexts.messaging.services import model as services
 from mingbai.kernel.clock import parse_utc, utc_now
 from mingbai.kernel.errors import BadValue
+from mingbai.ledger import StreamReader, list_streams
 from mingbai.settings import Settings
 
 _DRIFT_EVERY = timedelta(days=1)
@@ -87,8 +90,8 @@ def _keep(run: Run, result: Mapping[str, Any]) -> None:  # Any: JSON
 
 def measure_drift_daily(settings: Settings, now: datetime) -> None:
     """The last seven days, once a day: the page has it ready."""
-    if not ScreeningModel.objects.exists():
-        return
+    if not ScreeningModel.objects.exists() or not list_streams(settings.data):
+        return  # nothing to measure, or nothing to measure with, yet
     if not Run.objects.filter(kind=RunKind.DRIFT, asked_at__gte=now - _DRIFT_EVERY).exists():
         until = now.replace(minute=0, second=0, microsecond=0)
         services.ask_drift(since=until - _DRIFT_OVER, until=until, by=None, now=now)
@@ -112,10 +115,6 @@ def gather_shadow_counts(settings: Settings, now: datetime) -> None:
 
 def read_shadow_counts(settings: Settings, first_seq: int, since: datetime) -> list[ShadowCount]:
     """What the screener wrote of the shadow from an entry and a time on."""
-    import pyarrow.compute as pc
-
-    from mingbai.ledger import StreamReader, list_streams
-
     if _STREAM not in list_streams(settings.data):
         return []
     rows: list[ShadowCount] = []

@@ -11,7 +11,7 @@ from mingbai.contexts.messaging.models.runs import Run, new_id
 class ModelState(models.TextChoices):
     CANDIDATE = "candidate", _("Candidate")
     PROPOSED = "proposed", _("Proposed")
-    IN_FORCE = "in_force", _("In force")
+    IN_FORCE = "in_force", _("Now in force")
     SUPERSEDED = "superseded", _("Superseded")
     REJECTED = "rejected", _("Rejected")
 

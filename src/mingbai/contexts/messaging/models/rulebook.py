@@ -11,7 +11,7 @@ from mingbai.contexts.messaging.models.runs import new_id
 class RulebookState(models.TextChoices):
     DRAFT = "draft", _("Draft")
     SUBMITTED = "submitted", _("Submitted")
-    IN_FORCE = "in_force", _("In force")
+    IN_FORCE = "in_force", _("Now in force")
     SUPERSEDED = "superseded", _("Superseded")
     REJECTED = "rejected", _("Rejected")
     WITHDRAWN = "withdrawn", _("Withdrawn")

@@ -179,7 +179,7 @@ class ScoresOverTime:
     """Per language: the days, and of each day the shares of messages in few bands of the score."""
 
     language: str
-    days: tuple[datetime, ...]
+    days: tuple[str, ...]
     series: tuple[dict[str, Any], ...]  # Any: what `stacked_chart` takes
 
 
@@ -201,6 +201,5 @@ def scores_over_time(result: Mapping[str, Any]) -> list[ScoresOverTime]:  # Any:
             }
             for (first, last, label), tone in zip(_BANDS, _TONES, strict=True)
         )
-        moments = tuple(datetime.fromisoformat(f"{one['day']}T12:00:00+00:00") for one in days)
-        out.append(ScoresOverTime(language, moments, series))
+        out.append(ScoresOverTime(language, tuple(one["day"][5:] for one in days), series))
     return out

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.utils import timezone
 
-from mingbai.connectors.ledger_index import EVERYTHING, Overview, Scope
+from mingbai.connectors.ledger_index import EVERYTHING, Overview, Query, Scope
 from mingbai.connectors.screening_client import ScreenerUnavailable
 from mingbai.contexts.messaging.models import Freed
 from mingbai.contexts.messaging.queries.traffic import index, installed_settings, status_client
@@ -50,12 +51,12 @@ class Summary:
     """Counts of a window and of the one before of the same length (None: nothing was recorded then)."""
 
     now: Overview
-    before: Overview | None
+    before: dict[Verdict, int] | None
     freed: int  # messages of a stop that a person undid in the window
 
     @property
     def stopped(self) -> int:
-        return stopped_of(self.now)
+        return stopped_of(self.now.verdicts)
 
     @property
     def stopped_share(self) -> float | None:
@@ -64,9 +65,8 @@ class Summary:
     @property
     def change(self) -> float | None:
         """Of the number of messages, as a share of before."""
-        if self.before is None or not self.before.messages:
-            return None
-        return self.now.messages / self.before.messages - 1
+        messages = sum((self.before or {}).values())
+        return self.now.messages / messages - 1 if messages else None
 
     @property
     def stopped_change(self) -> float | None:
@@ -74,8 +74,7 @@ class Summary:
         return self.stopped / before - 1 if before else None
 
 
-def stopped_of(counts: Overview) -> int:
-    verdicts = counts.verdicts
+def stopped_of(verdicts: Mapping[Verdict, int]) -> int:
     return verdicts[Verdict.HOLD] + verdicts[Verdict.BLOCK]
 
 
@@ -85,8 +84,8 @@ def summary(span: str, scope: Scope, now: datetime) -> Summary:
     counts = index().overview(chosen.since, chosen.until, scope, step_s=chosen.step_s)
     length = now - chosen.since
     earlier = timedelta(days=1) if span == "today" else length
-    before = index().overview(chosen.since - earlier, now - earlier, scope, step_s=chosen.step_s)
-    return Summary(counts, before if before.messages else None, freed_count(chosen.since, chosen.until, scope))
+    before = index().count(Query(since=chosen.since - earlier, until=now - earlier), scope)
+    return Summary(counts, before if any(before.values()) else None, freed_count(chosen.since, chosen.until, scope))
 
 
 def freed_count(since: datetime, until: datetime, scope: Scope = EVERYTHING) -> int:

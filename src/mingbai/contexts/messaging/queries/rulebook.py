@@ -6,10 +6,10 @@ import difflib
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -111,30 +111,39 @@ class RuleRow:
 
 def rules_of(text: str, *, now: datetime) -> list[RuleRow]:
     """The rules of a text. A text that is no TOML has none."""
+    return [
+        replace(rule, is_in_force=rule.enabled and (first is None or first <= now) and (last is None or now < last))
+        for rule, first, last in _read(text)
+    ]
+
+
+@lru_cache(maxsize=8)  # reading a rulebook of thousands of rules takes a second, and every page asks for the same
+def _read(text: str) -> tuple[tuple[RuleRow, datetime | None, datetime | None], ...]:
+    """Rules, each with the first moment of its validity and the first moment after it."""
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError):
-        return []
+        return ()
     given = document.get("rule", [])
     head = document.get("rulebook", {})
     zone = _zone(head.get("time_zone", "") if isinstance(head, dict) else "")
-    lines = {found["id"]: text.count("\n", 0, found.start("id")) + 1 for found in _ID_LINE.finditer(text)}
-    rows = []
-    for rule in given if isinstance(given, list) else []:
-        if isinstance(rule, dict) and isinstance(rule.get("id"), str):
-            rows.append(_row(rule, lines.get(rule["id"], 0), zone, now))
-    return rows
+    found = {one["id"]: text.count("\n", 0, one.start("id")) + 1 for one in _ID_LINE.finditer(text)}
+    return tuple(
+        _row(rule, found.get(rule["id"], 0), zone)
+        for rule in (given if isinstance(given, list) else [])
+        if isinstance(rule, dict) and isinstance(rule.get("id"), str)
+    )
 
 
-def _row(rule: Mapping[str, Any], line: int, zone: ZoneInfo | None, now: datetime) -> RuleRow:  # Any: TOML
+def _row(
+    rule: Mapping[str, Any], line: int, zone: ZoneInfo | None
+) -> tuple[RuleRow, datetime | None, datetime | None]:  # Any: TOML
     try:
         action = Verdict[str(rule.get("action", "")).upper()]
     except KeyError:
         action = Verdict.ALLOW
     begins, ends = rule.get("valid_from"), rule.get("valid_to")
-    first, last = _moment(begins, zone, is_end=False), _moment(ends, zone, is_end=True)
-    enabled = rule.get("enabled", True) is not False
-    return RuleRow(
+    row = RuleRow(
         id=rule["id"],
         line=line,
         category=str(rule.get("category", "")),
@@ -142,11 +151,12 @@ def _row(rule: Mapping[str, Any], line: int, zone: ZoneInfo | None, now: datetim
         priority=rule["priority"] if isinstance(rule.get("priority"), int) else 0,
         owner=str(rule.get("owner", "")),
         reason=str(rule.get("reason", "")),
-        enabled=enabled,
+        enabled=rule.get("enabled", True) is not False,
         valid_from="" if begins is None else str(begins),
         valid_to="" if ends is None else str(ends),
-        is_in_force=enabled and (first is None or first <= now) and (last is None or now < last),
+        is_in_force=False,
     )
+    return row, _moment(begins, zone, is_end=False), _moment(ends, zone, is_end=True)
 
 
 def _zone(name: object) -> ZoneInfo | None:
@@ -198,6 +208,10 @@ def rule_figures(rules: Sequence[RuleRow], rights: Rights, *, since: datetime, u
 
 # ---- differences
 
+Opcode = tuple[str, int, int, int, int]
+_MAX_CELLS = 4_000_000  # lines times lines that are compared exactly; beyond, frequent lines are not looked for
+_CONTEXT = 3
+
 
 @dataclass(frozen=True, slots=True)
 class SideRow:
@@ -210,20 +224,47 @@ class SideRow:
     new: str
 
 
-def side_by_side(old: str, new: str, context: int = 3) -> list[SideRow]:
+@dataclass(frozen=True, slots=True)
+class LineRow:
+    """One row of two texts in one column. kind: "", removed, added, skipped."""
+
+    kind: str
+    old_no: int | None
+    new_no: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What one version changes about another, ready for a page."""
+
+    added: int
+    removed: int
+    sides: tuple[SideRow, ...]
+    lines: tuple[LineRow, ...]
+
+
+@lru_cache(maxsize=16)
+def difference(old: str, new: str) -> Difference:
     """Two versions, line by line; unchanged stretches are folded."""
     before, after = old.splitlines(), new.splitlines()
-    rows: list[SideRow] = []
-    for group in difflib.SequenceMatcher(None, before, after, autojunk=False).get_grouped_opcodes(context):
-        if rows:
-            rows.append(SideRow("skipped", None, "…", None, "…"))
+    codes = _opcodes(before, after)
+    sides: list[SideRow] = []
+    lines: list[LineRow] = []
+    for group in _folded(codes):
+        if sides:
+            sides.append(SideRow("skipped", None, "…", None, "…"))
+            lines.append(LineRow("skipped", None, None, "…"))
         for kind, i, j, k, m in group:
             if kind == "equal":
-                rows += [SideRow("", i + n + 1, before[i + n], k + n + 1, after[k + n]) for n in range(j - i)]
+                sides += [SideRow("", i + n + 1, before[i + n], k + n + 1, after[k + n]) for n in range(j - i)]
+                lines += [LineRow("", i + n + 1, k + n + 1, before[i + n]) for n in range(j - i)]
                 continue
+            lines += [LineRow("removed", n + 1, None, before[n]) for n in range(i, j)]
+            lines += [LineRow("added", None, n + 1, after[n]) for n in range(k, m)]
             for n in range(max(j - i, m - k)):
                 has_old, has_new = n < j - i, n < m - k
-                rows.append(
+                sides.append(
                     SideRow(
                         "changed" if has_old and has_new else "removed" if has_old else "added",
                         i + n + 1 if has_old else None,
@@ -232,17 +273,50 @@ def side_by_side(old: str, new: str, context: int = 3) -> list[SideRow]:
                         after[k + n] if has_new else "",
                     )
                 )
-    return rows
+    added = sum(m - k for kind, _i, _j, k, m in codes if kind != "equal")
+    removed = sum(j - i for kind, i, j, _k, _m in codes if kind != "equal")
+    return Difference(added, removed, tuple(sides), tuple(lines))
 
 
-def changed_lines(old: str, new: str) -> tuple[int, int]:
-    """How many lines a version adds and removes."""
-    added = removed = 0
-    matcher = difflib.SequenceMatcher(None, old.splitlines(), new.splitlines(), autojunk=False)
-    for kind, i, j, k, m in matcher.get_opcodes():
+def _opcodes(before: list[str], after: list[str]) -> list[Opcode]:
+    """As `difflib` gives them. What both begin and end with is left out of its search, which takes quadratic time
+    for texts as alike as rules are."""
+    shortest = min(len(before), len(after))
+    head = next((n for n in range(shortest) if before[n] != after[n]), shortest)
+    tail = next((n for n in range(shortest - head) if before[-1 - n] != after[-1 - n]), shortest - head)
+    some, others = before[head : len(before) - tail], after[head : len(after) - tail]
+    is_large = len(some) * len(others) > _MAX_CELLS
+    found: list[Opcode] = [("equal", 0, head, 0, head)] if head else []
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, some, others, autojunk=is_large).get_opcodes():
+        found.append((kind, i + head, j + head, k + head, m + head))
+    if tail:
+        found.append(("equal", len(before) - tail, len(before), len(after) - tail, len(after)))
+    return found
+
+
+def _folded(codes: list[Opcode]) -> Iterator[list[Opcode]]:
+    """Groups of changes with a few lines around each; nothing where there is no change."""
+    group: list[Opcode] = []
+    last = len(codes) - 1
+    for place, (kind, i, j, k, m) in enumerate(codes):
         if kind != "equal":
-            added, removed = added + m - k, removed + j - i
-    return added, removed
+            group.append((kind, i, j, k, m))
+            continue
+        size = j - i
+        if place == 0:
+            keep = min(size, _CONTEXT)
+            group.append((kind, j - keep, j, m - keep, m))
+        elif place == last:
+            keep = min(size, _CONTEXT)
+            group.append((kind, i, i + keep, k, k + keep))
+        elif size > 2 * _CONTEXT:
+            group.append((kind, i, i + _CONTEXT, k, k + _CONTEXT))
+            yield group
+            group = [(kind, j - _CONTEXT, j, m - _CONTEXT, m)]
+        else:
+            group.append((kind, i, j, k, m))
+    if any(code[0] != "equal" for code in group):
+        yield group
 
 
 # ---- replays

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,11 +23,13 @@ from mingbai.connectors.ledger_access import open_keys
 from mingbai.connectors.ledger_index import (
     EVERYTHING,
     Decision,
+    Found,
     Hit,
     IndexBehind,
     LedgerIndex,
     Query,
     Scope,
+    TextPage,
     pseudonyms_of,
 )
 from mingbai.connectors.ledger_index.query import Cursor
@@ -39,6 +43,7 @@ from mingbai.settings import Settings
 
 _STATUS_TIMEOUT_S = 0.7
 SEARCH_BUDGET_S = 4.0
+_READ_AT_A_TIME = 50
 _NEAR = 512  # rows between two entries up to which their originals are read in one go
 
 
@@ -319,6 +324,38 @@ def search_page(
     if not taken and not is_over:  # cut by time before anything was found
         return (), pages[0].next_cursor, True
     return tuple(taken), None if is_over else Cursor(below).to_text(), any(page.is_cut for page in pages)
+
+
+def text_page(
+    query: Query, who: tuple[bytes, ...], words: tuple[str, ...], limit: int, cursor: str | None, scope: Scope
+) -> TextPage:
+    """As `search_page`, of those whose text holds every word. With a number, its messages are few: each is read."""
+    if not who:
+        return index().text_search(query, words, limit, cursor, scope, budget_s=SEARCH_BUDGET_S)
+    deadline = time.monotonic() + SEARCH_BUDGET_S
+    wanted = [word.casefold() for word in words]
+    found: list[Found] = []
+    states: Counter[str] = Counter()
+    is_over = False
+    while not is_over and len(found) < limit and time.monotonic() < deadline:
+        hits, cursor, _ = search_page(query, who, min(_READ_AT_A_TIME, limit), cursor, scope)
+        is_over = cursor is None
+        texts = originals([(hit.stream, hit.seq) for hit in hits])
+        for hit in hits:
+            original = texts[hit.stream, hit.seq]
+            states[original["text_kept"]] += 1
+            text = original["text"]
+            if text is not None and all(word in text.casefold() for word in wanted):
+                found.append(Found(hit, text))
+    return TextPage(
+        found=tuple(found),
+        next_cursor=cursor,
+        is_cut=not is_over and len(found) < limit,
+        searched=states[Kept.KEPT],
+        no_longer_kept=states[Kept.NO_LONGER_KEPT],
+        never_kept=states[Kept.NEVER_KEPT] + states[Kept.WITHHELD],
+        unreadable=states[Kept.UNREADABLE],
+    )
 
 
 def _floor(hits: Sequence[Hit]) -> datetime:

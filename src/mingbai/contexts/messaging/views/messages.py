@@ -17,16 +17,15 @@ from django.views.decorators.http import require_GET, require_POST
 from mingbai.connectors.ledger_index import TextPage, pseudonyms_of
 from mingbai.contexts.messaging.queries.searches import saved_searches
 from mingbai.contexts.messaging.queries.traffic import (
-    SEARCH_BUDGET_S,
     Shown,
     counted,
-    index,
     keys,
     originals,
     scope_of,
     search_page,
     shown,
     shown_all,
+    text_page,
 )
 from mingbai.contexts.messaging.services import exports
 from mingbai.contexts.messaging.services.searches import (
@@ -85,7 +84,7 @@ def message_list(request: RequestWithRights) -> HttpResponse:
             query = search.query
             note_text_search(actor=request.user.ref, since=query.since, until=query.until, now=now)
         text_scope = scope_of(rights.reach(Action.SEE_TEXT))
-        page = index().text_search(search.query, search.words, PAGE_ROWS, cursor, text_scope, budget_s=SEARCH_BUDGET_S)
+        page = text_page(search.query, search.who, search.words, PAGE_ROWS, cursor, text_scope)
         context |= _text_results(page, request)
         next_cursor = page.next_cursor
     else:
@@ -190,8 +189,9 @@ def export(request: RequestWithRights) -> HttpResponse | FileResponse:
     if kind not in exports.FORMATS:
         raise BadValue(field="format", value=kind, expected=", ".join(exports.FORMATS))
     scope = scope_of(request.rights.reach(Action.EXPORT_MESSAGES))
+    words = search.words if request.rights.may(Action.SEE_TEXT) else ()
     made = exports.export_messages(
-        search.query, search.who, scope=scope, rights=request.rights, kind=kind, actor=request.user.ref,
+        search.query, search.who, words, scope=scope, rights=request.rights, kind=kind, actor=request.user.ref,
         asked=search.to_query(), now=now,
     )  # fmt: skip
     name = f"mingbai-messages-{now:%Y%m%d-%H%M%S}.{kind}"

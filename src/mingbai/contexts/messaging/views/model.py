@@ -389,31 +389,50 @@ def _scores(found: Run | None) -> list[dict[str, Any]]:  # Any: what templates t
     ]
 
 
+_IN_WORDS = ("language", "category", "links", "evasion")  # features whose bins are words: bars, not a line
+
+
 def _drift_rows(found: Run) -> list[dict[str, Any]]:  # Any: JSON and what templates take
     rows = []
     for feature in (found.result or {}).get("features", []):
         word, kind, icon = LEVELS.get(feature["level"], (feature["level"], "", "info"))
-        labels = [str(BINS.get(one["label"], one["label"])) for one in feature["bins"]]
-        rows.append(
-            {
-                "word": FEATURES.get(feature["feature"], feature["feature"]),
-                "psi": feature["psi"],
-                "level": feature["level"],
-                "level_word": word,
-                "kind": kind,
-                "icon": icon,
-                "labels": labels,
-                "series": [
-                    {
-                        "label": _("At training"),
-                        "tone": "quiet",
-                        "values": [one["expected"] for one in feature["bins"]],
-                    },
-                    {"label": _("Now"), "tone": "plain", "values": [one["actual"] for one in feature["bins"]]},
-                ],
-            }
-        )
+        bins = sorted(feature["bins"], key=_place)
+        row = {
+            "word": FEATURES.get(feature["feature"], feature["feature"]),
+            "psi": feature["psi"],
+            "level": feature["level"],
+            "level_word": word,
+            "kind": kind,
+            "icon": icon,
+        }
+        if feature["feature"] in _IN_WORDS:
+            row["bars"] = [
+                {"label": f"{BINS.get(one['label'], one['label'])} · {when}", "value": one[key], "tone": tone}
+                for one in bins
+                for key, when, tone in (("expected", _("At training"), "quiet"), ("actual", _("Now"), "plain"))
+            ]
+        else:
+            if feature["feature"].startswith("grams"):  # buckets of wordings, most frequent first; the rest dwarfs them
+                bins = [one for one in feature["bins"] if one["label"] != "other"]
+            row["labels"] = [one["label"] for one in bins]
+            row["series"] = [
+                {"label": _("At training"), "tone": "quiet", "values": [one["expected"] for one in bins]},
+                {"label": _("Now"), "tone": "plain", "values": [one["actual"] for one in bins]},
+            ]
+        rows.append(row)
     return sorted(rows, key=lambda row: -row["psi"])
+
+
+_ORDER = [category.label for category in Category]
+
+
+def _place(one: dict[str, Any]) -> tuple[float, str]:  # Any: JSON
+    """Numbers by their size, categories as everywhere, other words by themselves."""
+    label = one["label"]
+    try:
+        return float(label), label
+    except ValueError:
+        return float(_ORDER.index(label)) if label in _ORDER else 0.0, label
 
 
 @requires(Action.MANAGE_MODEL, Action.APPROVE_MODEL)

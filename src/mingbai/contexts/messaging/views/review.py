@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -10,9 +12,10 @@ from django.contrib import messages
 from django.contrib.auth.signals import user_logged_out
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.template.loader import render_to_string
 from django.urls import path
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST
 
 from mingbai.connectors.screening_client import ScreenerUnavailable
@@ -48,11 +51,15 @@ WHY_NOT_UNDONE = {
 }
 
 
-def _keys() -> list[dict[str, Any]]:  # Any: what the template shows
-    return [
+@cache
+def _keys(language: str) -> str:
+    """The answers with their keys: the same for every message, so that they are made once a language."""
+    answers = ((key, policy.parse_answer(key.answer)) for key in policy.KEYS)
+    keys = [
         {"key": key.key, "answer": key.answer, "verdict": verdict, "category": category}
-        for key, (verdict, category) in ((key, policy.parse_answer(key.answer)) for key in policy.KEYS)
+        for key, (verdict, category) in answers
     ]
+    return render_to_string("messaging/review_keys.html", {"keys": keys})
 
 
 @requires(Action.REVIEW)
@@ -217,17 +224,29 @@ def _answer(
         "note": note,
         "note_kind": kind,
         "done": done,
-        "today": queries.decided_today(request.user, now),
+        "today": _today(request, now, is_one_more=done is not None),
         "can_undo": done is not None or queries.can_undo(request.user, now, services.UNDO_S),
         "may_campaign": request.rights.may(Action.DECIDE_CAMPAIGN),
     }
     if item is not None:
-        context |= {"desk": queries.desk(item), "keys": _keys(), "keep_s": max(5, _settings().lease_s // 3)}
+        context |= {
+            "desk": queries.desk(item),
+            "keys": _keys(get_language() or ""),
+            "keep_s": max(5, _settings().lease_s // 3),
+        }
     else:
         queues = queries.backlog(fresh=is_empty)
         context |= {"queues": queues, "is_empty": is_empty, "waiting": sum(one.waiting for one in queues)}
     name = "messaging/review_desk.html" if is_fragment else "messaging/review.html"
     return render(request, name, context, status=status)
+
+
+def _today(request: RequestWithRights, now: datetime, *, is_one_more: bool) -> int:
+    """Decided today: counted, or one more than the desk showed before (it is a courtesy, and a question less)."""
+    shown = request.POST.get("today", "")
+    if is_one_more and shown.isdecimal() and len(shown) < 7:
+        return int(shown) + 1
+    return queries.decided_today(request.user, now)
 
 
 def _queue_words(queue: str) -> dict[str, Any] | None:  # Any: what the template shows

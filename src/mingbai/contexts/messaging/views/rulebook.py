@@ -225,11 +225,9 @@ def differences(request: RequestWithRights, id: UUID) -> HttpResponse:
     asked = int(number) if number.isdecimal() and len(number) < 9 else 0
     other = RulebookVersion.objects.filter(number=asked).first()
     other = other or version.base or services.ensure_first(now=utc_now())
-    added, removed = queries.changed_lines(other.text, version.text)
-    is_side = request.GET.get("view") == "side"
     return render(request, "messaging/rulebook_differences.html", {
-        "version": version, "other": other, "added": added, "removed": removed, "is_side": is_side,
-        "rows": queries.side_by_side(other.text, version.text) if is_side else [],
+        "version": version, "other": other, "found": queries.difference(other.text, version.text),
+        "is_side": request.GET.get("view") == "side",
         "numbers": RulebookVersion.objects.exclude(pk=version.pk).values_list("number", flat=True)[:200],
     })  # fmt: skip
 

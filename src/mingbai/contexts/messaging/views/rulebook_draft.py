@@ -100,7 +100,7 @@ def _editor(
         "present": present, "is_base_old": draft.base_id != present.pk,
         "replays": list(queries.replays_of(draft)[:5]), "periods": PERIODS,
         "completions": completions(rule_ids),
-        "changed": queries.changed_lines(present.text, shown), "now": utc_now(),
+        "changed": queries.difference(present.text, shown), "now": utc_now(),
         **(extra or {}),
     }  # fmt: skip
     return render(request, "messaging/rulebook_edit.html", context, status=status)
@@ -114,6 +114,7 @@ def _reader(request: RequestWithRights, found: RulebookVersion) -> HttpResponse:
     may_approve = request.rights.may(Action.APPROVE_RULES)
     return render(request, "messaging/rulebook_version.html", {
         "version": found, "present": present, "against": against, "is_own": is_own,
+        "found": queries.difference(against.text, found.text) if against else None,
         "is_base_old": found.state == RulebookState.SUBMITTED and found.base_id != present.pk,
         "may_write": request.rights.may(Action.WRITE_RULES), "may_approve": may_approve,
         "replays": list(queries.replays_of(found)[:5]), "terms": list(found.terms.all()[:20]),
@@ -178,7 +179,8 @@ def _save(request: RequestWithRights, id: UUID) -> RulebookVersion:
         )
     except services.StaleEdit:
         draft = _found(id)
-        page = _editor(request, draft, text=text, comment=comment, extra={"is_conflict": True}, status=409)
+        theirs = {"is_conflict": True, "found": queries.difference(draft.text, text.replace("\r\n", "\n"))}
+        page = _editor(request, draft, text=text, comment=comment, extra=theirs, status=409)
         raise _Conflict(page) from None
     except services.WrongState:
         messages.error(request, _("Version %(number)s is no longer a draft.") % {"number": draft.number})

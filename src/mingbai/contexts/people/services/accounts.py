@@ -16,10 +16,12 @@ from mingbai.contexts.people.choices import Role
 from mingbai.contexts.people.models import Account, Invitation
 from mingbai.contexts.people.services.roles import (
     administrators,
-    assign_role,
     check_not_own,
     check_two_people,
     keeps_an_administrator,
+)
+from mingbai.contexts.people.services.roles import (
+    assign_role as assign_role,  # for who looks for it beside the accounts
 )
 from mingbai.contexts.people.services.sessions import end_sessions
 from mingbai.kernel.errors import BadValue, MingbaiError

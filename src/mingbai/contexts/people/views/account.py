@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
@@ -202,7 +203,7 @@ def _uuid(request: RequestWithRights, name: str) -> UUID:
         raise Http404 from None
 
 
-_ACTS: dict[str, tuple[Callable[[RequestWithRights, Account], None], str]] = {
+_ACTS: dict[str, tuple[Callable[[RequestWithRights, Account], None], Promise]] = {
     "assign": (_assign, gettext_lazy("The role is given.")),
     "remove": (_remove, gettext_lazy("The role is taken away.")),
     "join": (_join, gettext_lazy("Now in the team.")),

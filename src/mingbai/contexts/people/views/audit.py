@@ -23,7 +23,7 @@ from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.audit import services as record
 from mingbai.contexts.audit.evidence import signed_evidence, to_csv
 from mingbai.contexts.audit.jobs import ledger_heads
-from mingbai.contexts.audit.models import Entry
+from mingbai.contexts.audit.queries import Entry
 from mingbai.contexts.people.models import Account, Token
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.rights import RequestWithRights, requires
@@ -110,7 +110,7 @@ def audit_page(request: RequestWithRights) -> HttpResponse:
 def audit_entry(request: RequestWithRights, seq: int) -> HttpResponse:
     """One entry as it is stored, in a dialog."""
     _check_whole(request)
-    entry = Entry.objects.filter(seq=seq).first()
+    entry = audit.entry(seq)
     if entry is None:
         raise Http404
     document = json.dumps(entry.data, ensure_ascii=False, indent=2, sort_keys=True)

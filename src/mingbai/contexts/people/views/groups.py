@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import forms
 from django.contrib import messages
+from django.db.models import QuerySet
 from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
@@ -226,7 +227,7 @@ def _sees_all(request: RequestWithRights) -> bool:
     return reach is not None and reach.is_all
 
 
-def _visible(request: RequestWithRights) -> object:
+def _visible(request: RequestWithRights) -> QuerySet[Account]:
     return queries.accounts_within(request.rights, Action.SEE_PEOPLE)
 
 

@@ -61,7 +61,8 @@ def people(request: RequestWithRights) -> HttpResponse:
 
 def _roles(account: Account) -> list[dict[str, object]]:
     rows = [*account.assignments.all(), *(row for team in account.teams.all() for row in team.assignments.all())]
-    return [{"label": row.get_role_display(), "unit": row.unit} for row in rows]
+    shown = {(row.role, row.unit_id): row for row in rows}  # own and by a team: once
+    return [{"label": row.get_role_display(), "unit": row.unit} for row in shown.values()]
 
 
 def _without(request: HttpRequest, name: str) -> str:
