@@ -97,7 +97,9 @@ def base_url(settings: Settings) -> str:
     if console.hosts:
         port = "" if console.behind_tls else f":{urlsplit(f'//{console.address}').port}"
         return f"http{'s' if console.behind_tls else ''}://{console.hosts[0]}{port}"
-    return f"http://{console.address}"
+    # Passkeys belong to a host name (WebAuthn, 5.1.2); a browser takes none for 127.0.0.1.
+    parts = urlsplit(f"//{console.address}")
+    return f"http://localhost:{parts.port}" if parts.hostname == "127.0.0.1" else f"http://{console.address}"
 
 
 @dataclass(slots=True)

@@ -148,6 +148,9 @@ def _write(
         for path in sorted((data_dir / "policies").glob("*")):
             if path.is_file() and not path.name.startswith(".") and path.suffix != ".lock":
                 add(path, f"policies/{path.name}")
+        withheld = data_dir / "withheld.json"  # what no page may show any more: a restored copy must not either
+        if withheld.is_file():
+            add(withheld, withheld.name)
         if with_keys:
             for name in KEY_FILES:
                 path = keys_path if name == "keys.json" and keys_path is not None else data_dir / name

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from a2wsgi import WSGIMiddleware
-
 from mingbai.console import wsgi
 from mingbai.console.events import Events
 from mingbai.console.settings import MINGBAI
+from mingbai.console.wsgi_pages import Pages
 
 Scope = dict[str, Any]  # Any: ASGI's own types
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
-_pages = WSGIMiddleware(wsgi.application, workers=MINGBAI.console.threads)  # type: ignore[arg-type]  # Django types its own as Any
+_pages = Pages(wsgi.application, MINGBAI.console.threads)
 _events = Events()
 
 
@@ -28,12 +27,4 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "http" and scope["path"].startswith("/events/"):
         await _events(scope, receive, send)
     elif scope["type"] == "http":
-
-        async def received() -> dict[str, Any]:  # Any: as above
-            return await receive()
-
-        async def sent(message: dict[str, Any]) -> None:  # Any: as above
-            await send(message)
-
-        # a2wsgi hands these to the event loop from its threads and wants coroutines; granian's own are only awaitable.
-        await _pages(scope, received, sent)  # type: ignore[arg-type]  # a2wsgi has its own names for the same types
+        await _pages(scope, receive, send)

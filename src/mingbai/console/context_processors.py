@@ -35,6 +35,7 @@ def page(request: HttpRequest) -> dict[str, Any]:  # Any: what templates take
         "theme": theme if theme in ("light", "dark") else "",
         "rights": rights,
         "nav": _navigation(request, rights),
+        "search_url": reverse("messages") if rights.may(Action.SEE_MESSAGES) else "",
     }
 
 

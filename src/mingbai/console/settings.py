@@ -109,7 +109,7 @@ def _database() -> dict[str, Any]:  # Any: what Django takes
         )
         return found
     return {
-        "ENGINE": "django.db.backends.sqlite3",
+        "ENGINE": "mingbai.console.sqlite",
         "NAME": MINGBAI.data / "console.sqlite3",
         "CONN_MAX_AGE": None,
         "OPTIONS": {
@@ -155,7 +155,7 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_PREVENT_ENUMERATION = True
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 900
-ACCOUNT_RATE_LIMITS = {"login": "30/m/ip", "login_failed": "10/m/ip,5/300s/key"}
+ACCOUNT_RATE_LIMITS = {"login": "600/m/ip", "login_failed": "10/m/ip,5/300s/key"}
 ACCOUNT_USER_MODEL_EMAIL_FIELD = None
 SOCIALACCOUNT_ADAPTER = "mingbai.console.adapters.DirectoryAdapter"
 SOCIALACCOUNT_LOGIN_ON_GET = False
@@ -181,7 +181,7 @@ MFA_PASSKEY_SIGNUP_ENABLED = False
 MFA_TOTP_ISSUER = "Mingbai"
 MFA_TOTP_TOLERANCE = 1  # one step of 30 s early or late, for telephones whose clock is off (RFC 6238, section 5.2)
 MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = is_loopback(_listens.hostname or "")
-USERSESSIONS_TRACK_ACTIVITY = True
+USERSESSIONS_TRACK_ACTIVITY = False  # it would write a row with every request
 
 # -- cookies and headers
 

@@ -20,13 +20,15 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
 from ninja import Field, Schema
 from ninja.security import HttpBearer
 
-from mingbai.contexts.people.models import IdempotencyKey, Token
+from mingbai.contexts.people.models import Account, IdempotencyKey, Token
 from mingbai.contexts.people.policy import Action, Reach, Rights
 from mingbai.contexts.people.queries import rights_of
+from mingbai.contexts.people.services.tokens import token_hash
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue, MingbaiError
 
@@ -35,7 +37,7 @@ PROBLEM = "application/problem+json"
 MAX_LIMIT = 1000
 _STALE = timedelta(minutes=2)  # a request that has not ended by then died with its process
 _MAX_KEY = 128
-T = TypeVar("T")
+Row = TypeVar("Row", bound=Model)
 
 
 class Problem(Schema):
@@ -47,6 +49,12 @@ class Problem(Schema):
     detail: str = ""
     code: str = ""
     errors: list[dict[str, Any]] = Field(default_factory=list)  # Any: names and values of fields
+
+
+class Page(Schema):
+    """Where a list goes on: give `next` as `cursor`; null: this was all."""
+
+    next: str | None = None
 
 
 PROBLEMS: dict[Any, Any] = {frozenset({400, 401, 403, 404, 409, 422, 429, 503}): Problem}  # Any: ninja's response map
@@ -141,6 +149,14 @@ class NotAllowed(MingbaiError):
     http_status = 403
 
 
+class NotWithin(MingbaiError):
+    """What is asked for is of the whole operator, and the right is for a part of it: as if it were not there."""
+
+    code = "not_found"
+    template = "this is of the whole operator, and the right {needed} is limited to a part of it"
+    http_status = 404
+
+
 class NotFound(MingbaiError):
     """There is no such thing, or not within the caller's scope: the answer is the same."""
 
@@ -156,6 +172,31 @@ def reach(request: HttpRequest, action: Action) -> Reach:
     if found is None:
         raise NotAllowed(needed=action)
     return found
+
+
+def is_whole(request: HttpRequest, action: Action) -> bool:
+    """Whether the right is for the whole operator."""
+    return reach(request, action).is_all
+
+
+def whole(request: HttpRequest, action: Action) -> None:
+    """For what cannot be divided by units (webhooks, the control stream, teams). Raises NotWithin."""
+    if not is_whole(request, action):
+        raise NotWithin(needed=action)
+
+
+def own_account(request: HttpRequest) -> Account:
+    """Whose token this is."""
+    account: Account = request.token.account  # type: ignore[attr-defined]  # set by the gate
+    return account
+
+
+def found(within: QuerySet[Row], what: str, id: object, field: str = "pk") -> Row:
+    """The row with this id among those that the caller may reach. Raises NotFound."""
+    row = within.filter(**{field: id}).first()
+    if row is None:
+        raise NotFound(what=what, id=id)
+    return row
 
 
 def actor(request: HttpRequest) -> str:
@@ -255,6 +296,8 @@ class ApiGate:
             if found.last_used_at is None or now - found.last_used_at > _TOUCH:
                 Token.objects.filter(pk=found.pk).update(last_used_at=now)
         request._dont_enforce_csrf_checks = True  # type: ignore[attr-defined]  # Django's own switch: no cookie is used
+        if has_nul(request):
+            return problem(422, "a NUL character is in no field's value", code="nul_character")
         key = request.headers.get("Idempotency-Key")
         if found is None or key is None or request.method in ("GET", "HEAD", "OPTIONS"):
             return self.get_response(request)
@@ -306,6 +349,27 @@ class ApiGate:
         return response
 
 
+def has_nul(request: HttpRequest) -> bool:
+    """Whether a NUL character comes with it, which PostgreSQL stores nowhere. Messages to screen may hold any text."""
+    if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+        return True
+    if request.path == f"{API_ROOT}screen" or rb"\u0000" not in request.body:
+        return False
+    try:
+        waiting = [json.loads(request.body)]
+    except (ValueError, RecursionError):
+        return False  # no JSON: refused where it is read
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and "\x00" in one:
+            return True
+    return False
+
+
 def _repeated(known: IdempotencyKey, request_hash: bytes, now: datetime) -> HttpResponse:
     if bytes(known.request_hash) != request_hash:
         return problem(422, "this Idempotency-Key was used for another request", code="idempotency_key_reused")
@@ -316,11 +380,6 @@ def _repeated(known: IdempotencyKey, request_hash: bytes, now: datetime) -> Http
     response = HttpResponse(bytes(known.response), content_type=known.content_type, status=known.status)
     response.headers["Idempotency-Replayed"] = "true"
     return response
-
-
-def token_hash(secret: str) -> bytes:
-    """What is kept of a token. It has 256 random bits, so that one plain hash is enough."""
-    return hashlib.sha256(secret.encode()).digest()
 
 
 def _token_of(request: HttpRequest, now: datetime) -> Token | None:
