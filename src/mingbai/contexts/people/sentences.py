@@ -105,6 +105,7 @@ SENTENCES: dict[str, tuple[str, Promise]] = {
     "run.asked": ("play", gettext_lazy("%(actor)s started a run over past messages")),
     "run.cancelled": ("x", gettext_lazy("%(actor)s cancelled a run")),
     "run.finished": ("check", gettext_lazy("A run over past messages finished")),
+    "configuration.applied": ("file-text", gettext_lazy("%(actor)s applied a configuration file: %(count)s changes")),
     "disk.low": ("hard-drive", gettext_lazy("The disk is filling up")),
     "disk.enough": ("hard-drive", gettext_lazy("The disk has room again")),
 }
@@ -124,7 +125,7 @@ AREAS: tuple[tuple[str, Promise, tuple[str, ...]], ...] = (
     ("review", gettext_lazy("Review"), ("review.", "appeal.", "lease.", "campaign.", "gold.")),
     ("rules", gettext_lazy("Rulebook and model"), ("rulebook.", "model.", "run.")),
     ("record", gettext_lazy("This record"), ("head.", "heads.", "audit.", "evidence.")),
-    ("system", gettext_lazy("System"), ("webhook.", "disk.", "backup.", "config.")),
+    ("system", gettext_lazy("System"), ("webhook.", "disk.", "configuration.")),
 )
 
 _JOB_WORDS = gettext_lazy("Mingbai itself")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mingbai.contexts.people.views import account, audit, data_requests, groups, me, people, welcome
+from mingbai.contexts.people.views import account, audit, data_requests, groups, me, people, system, welcome
 
 urlpatterns = [
     *welcome.urlpatterns,
@@ -12,4 +12,5 @@ urlpatterns = [
     *people.urlpatterns,
     *account.urlpatterns,
     *audit.urlpatterns,
+    *system.urlpatterns,
 ]

@@ -112,19 +112,23 @@ def reconcile_exceptions(data_dir: Path, *, now: datetime) -> None:
 
 def publish_exceptions(data_dir: Path, *, now: datetime, by: str) -> None:
     """Publish every exception in force. Says nothing where that is what is published."""
-    rows = Freed.objects.filter(ended_at=None, expires_at__gt=now).order_by("pk")
-    freed = [
-        policy_store.FreedMessage(
-            id=str(row.id),
-            key=row.key,
-            owner=f"account:{row.owner_id}",
-            expires_at=row.expires_at,
-            category=_legitimate(row.category),
-        )
-        for row in rows
-    ]
-    if freed or policy_store.current(data_dir) is not None:
-        policy_store.publish(data_dir, now=now, by=by, exceptions=freed or None)
+
+    def in_force() -> list[policy_store.FreedMessage]:
+        # Asked under the publication's lock: of two people who free at once, the later publication has both.
+        rows = Freed.objects.filter(ended_at=None, expires_at__gt=now).order_by("pk")
+        return [
+            policy_store.FreedMessage(
+                id=str(row.id),
+                key=row.key,
+                owner=f"account:{row.owner_id}",
+                expires_at=row.expires_at,
+                category=_legitimate(row.category),
+            )
+            for row in rows
+        ]
+
+    if Freed.objects.exists() or policy_store.current(data_dir) is not None:
+        policy_store.publish(data_dir, now=now, by=by, exceptions=in_force)
 
 
 def message_ref(id: UUID) -> str:

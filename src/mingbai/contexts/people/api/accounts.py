@@ -174,27 +174,38 @@ def list_accounts(
 
 
 @router.post("/accounts", auth=allowed(Action.MANAGE_PEOPLE), response={201: AccountOut, **PROBLEMS})
-def createaccount_out(request: HttpRequest, given: AccountIn) -> Status[dict[str, _WEB]]:
-    account = accounts.createaccount_out(actor=actor(request), now=utc_now(), **given.dict())
+def create_account(request: HttpRequest, given: AccountIn) -> Status[dict[str, _WEB]]:
+    """With its first role, in one. Who manages some units only must give a role within them."""
+    now, wanted = utc_now(), given.dict(exclude={"role", "unit"})
+    if given.role is None and not is_whole(request, Action.MANAGE_PEOPLE):
+        raise BadValue(field="role", value="", expected="a role: without one the account lies outside of your units")
+    with transaction.atomic():
+        account = accounts.create_account(actor=actor(request), now=now, **wanted)
+        if given.role is not None:
+            roles.assign_role(
+                account, given.role, actor=actor(request), now=now, unit=_unit(given.unit), within=_within(request)
+            )
     return Status(201, account_out(account))
 
 
 @router.get("/accounts/{uuid:id}", auth=allowed(Action.SEE_PEOPLE), response={200: AccountOut, **PROBLEMS})
-def getaccount_out(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
+def get_account(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     return account_out(_reachable(request, id))
 
 
 @router.patch("/accounts/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={200: AccountOut, **PROBLEMS})
-def changeaccount_out(request: HttpRequest, id: UUID, given: AccountChange) -> dict[str, _WEB]:
+def change_account(request: HttpRequest, id: UUID, given: AccountChange) -> dict[str, _WEB]:
     account = _reachable(request, id)
     now, wanted = utc_now(), given.dict(exclude_unset=True)
+    wanted = {name: value for name, value in wanted.items() if value is not None}
     is_active = wanted.pop("is_active", None)
-    if wanted:
-        account = accounts.changeaccount_out(account, actor=actor(request), now=now, **wanted)
-    if is_active is True:
-        account = accounts.reactivate(account, actor=actor(request), now=now)
-    elif is_active is False:
-        account = accounts.deactivate(account, actor=actor(request), now=now)
+    with transaction.atomic():  # all of it or nothing
+        if wanted:
+            account = accounts.change_account(account, actor=actor(request), now=now, **wanted)
+        if is_active is True:
+            account = accounts.reactivate(account, actor=actor(request), now=now)
+        elif is_active is False:
+            account = accounts.deactivate(account, actor=actor(request), now=now)
     return account_out(account)
 
 

@@ -11,8 +11,8 @@ from ninja import Field, Router, Schema, Status
 from mingbai.contexts.people import queries
 from mingbai.contexts.people.api.accounts import RoleIn, RoleOut, role_out
 from mingbai.contexts.people.choices import UnitKind
-from mingbai.contexts.people.http_api import PROBLEMS, NotFound, actor, allowed, found, is_whole, reach, whole
-from mingbai.contexts.people.models import Account, Assignment, Team, Unit
+from mingbai.contexts.people.http_api import PROBLEMS, actor, allowed, found, is_whole, reach, whole
+from mingbai.contexts.people.models import Account, Team, Unit
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.services import roles, teams, units
 from mingbai.kernel.clock import utc_now

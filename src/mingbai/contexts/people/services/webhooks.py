@@ -160,7 +160,7 @@ def _record(delivery: Delivery, said: str, *, now: datetime, is_taken: bool, is_
     with transaction.atomic():
         delivery.save()
         if delivery.state == DeliveryState.FAILED:
-            data = {"webhook": delivery.webhook.name, "entry": delivery.entry_seq, "cause": said}
+            data = {"name": delivery.webhook.name, "entry": delivery.entry_seq, "cause": said}
             audit.append(
                 "webhook.gave_up", actor="job:webhooks", subject=f"webhook:{delivery.webhook_id}", data=data, now=now
             )
@@ -174,7 +174,7 @@ def send_again(delivery: Delivery, *, actor: str, now: datetime) -> None:
             "webhook.resent",
             actor=actor,
             subject=f"webhook:{delivery.webhook_id}",
-            data={"entry": delivery.entry_seq},
+            data={"name": delivery.webhook.name, "entry": delivery.entry_seq},
             now=now,
         )
 
