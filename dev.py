@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The one door for people who work on Mingbai: makes `.venv`, installs what is pinned, runs the verbs below.
 
-    python3 dev.py demo           a day of traffic, screened, in the terminal
+    python3 dev.py demo           a day of traffic, screened in the terminal; then the console, live
     python3 dev.py test           the whole suite: the checks, then every test
     python3 dev.py test --fast    the same without slow tests, in under a minute
     python3 dev.py check          format, lint, types, import contracts, docs

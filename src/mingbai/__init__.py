@@ -1,3 +1,3 @@
 """Mingbai (明白): an open customer-protection platform for telecom operators."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
