@@ -103,3 +103,32 @@ def test_two_processes_append_to_one_chain(database: str, tmp_path: Path) -> Non
     running = [start(str(program), str(n)) for n in range(4)]
     assert [process.wait(120) for process in running] == [0, 0, 0, 0]
     assert start(str(program), "verify").communicate(timeout=60)[0].split() == ["True", "200"]
+
+
+def test_a_console_on_postgresql_is_backed_up_and_restored_into_another_database(database: str, tmp_path: Path) -> None:
+    import psycopg
+
+    root = database.rsplit("/", 1)[0]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE one")
+        connection.execute("CREATE DATABASE two")
+    wanted = tmp_path / "config.toml"
+    wanted.write_text(
+        '[[account]]\nusername = "li"\nname = "李明"\nroles = [{ role = "reviewer" }]\n', encoding="utf-8"
+    )
+
+    def mingbai(name: str, data: str, *arguments: object) -> str:
+        env = {**os.environ, "LC_ALL": "C.UTF-8", "MINGBAI_DATABASE_URL": f"{root}/{name}"}
+        env["PATH"] = f"{_programs()}:{env['PATH']}"
+        env.pop("DJANGO_SETTINGS_MODULE", None)
+        command = [sys.executable, "-m", "mingbai.cli", *map(str, arguments), "--data", str(tmp_path / data)]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    mingbai("one", "first", "apply", wanted, "--yes")
+    before = mingbai("one", "first", "export")
+    assert "李明" in before
+    assert "console.pgdump" not in mingbai("one", "first", "backup", tmp_path / "copy.tar")
+    assert "verify" in mingbai("two", "second", "restore", tmp_path / "copy.tar")
+    assert mingbai("two", "second", "export") == before
