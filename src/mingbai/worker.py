@@ -7,6 +7,7 @@ thread of their own, so that a deadline of half a second is not behind a replay 
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import threading
@@ -59,6 +60,7 @@ def run_worker(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, _stop)
     given = jobs()
+    (settings.data / "run" / JOBS_NAME).unlink(missing_ok=True)  # of a worker before this one
     threads = [
         threading.Thread(target=_loop, args=(settings, [job], stop), name=job.name, daemon=True)
         for job in given
@@ -86,10 +88,35 @@ def _loop(settings: Settings, given: list[Job], stop: threading.Event) -> None:
         for job in given:
             if stop.is_set() or time.monotonic() < due[job.name]:
                 continue
-            run_job(settings, job)
+            note_outcome(settings, job, run_job(settings, job), utc_now())
             due[job.name] = time.monotonic() + job.every_s
         stop.wait(max(0.01, min(due.values()) - time.monotonic()))
     connections.close_all()
+
+
+_failing: dict[str, dict[str, object]] = {}  # job -> since when and how often in a row
+_noting = threading.Lock()
+JOBS_NAME = "jobs.json"
+
+
+def note_outcome(settings: Settings, job: Job, is_done: bool, now: datetime) -> None:
+    """Keep DATA/run/jobs.json: the jobs that fail now, for the system page. Written when something changes."""
+    with _noting:
+        before = _failing.get(job.name)
+        if is_done:
+            if before is None:
+                return
+            del _failing[job.name]
+        else:
+            times = int(str(before["times"])) + 1 if before is not None else 1
+            _failing[job.name] = {"since": before["since"] if before else now.isoformat(), "times": times}
+            if times > 1 and times & (times - 1):  # the page needs no exact count
+                return
+        folder = settings.data / "run"
+        folder.mkdir(exist_ok=True, mode=0o700)
+        new = folder / f"{JOBS_NAME}.new"
+        new.write_text(json.dumps(_failing), encoding="utf-8")
+        new.replace(folder / JOBS_NAME)
 
 
 def _place(error: BaseException) -> str:

@@ -64,6 +64,7 @@ def system(request: RequestWithRights) -> HttpResponse:
     problems = [
         *(_("%(part)s does not run") % {"part": part["label"]} for part in parts if not part["is_running"]),
         *([_("The screener does not answer")] if status is None else []),
+        *(_("A job fails: %(job)s") % {"job": name} for name in _run_file(data, "jobs.json") or {}),
         *([_("The disk is filling up")] if is_disk_low else []),
         *([_("Deliveries to webhooks were given up: %(count)s") % {"count": failed}] if failed else []),
     ]
