@@ -12,7 +12,6 @@ import os
 import smtplib
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import ClassVar, Protocol
 from urllib.parse import urlsplit
 
 from mingbai import __version__
+from mingbai.connectors.deadline import within
 from mingbai.kernel.clock import format_utc
 from mingbai.kernel.errors import MingbaiError
 from mingbai.ledger import Head, Kind, anchor_bytes, fingerprint
@@ -278,40 +278,17 @@ def _refusal(status: int) -> str:
 def _giving_up(target: str, timeout_s: int) -> Iterator[Callable[[socket.socket], None]]:
     """Turn whatever goes wrong on the network into AnchorNotTaken, at the latest after `timeout_s` seconds.
 
-    A socket's own timeout counts from byte to byte, so that a peer who sends one now and then holds us for ever.
-    Therefore the connection handed to the function that this gives is shut down when the time is over.
+    The connection handed to the function that this gives is shut down when the time is over.
     """
-    watched: list[socket.socket] = []
-    is_over = threading.Event()
-
-    def watch(connection: socket.socket) -> None:
-        # A second descriptor of it: shutting that down ends the connection, whatever TLS has wrapped around the first.
-        watched.append(connection.dup())
-
-    def give_up() -> None:
-        is_over.set()
-        for connection in list(watched):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:  # the other side was faster
-                pass
-
-    timer = threading.Timer(timeout_s, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield watch
-    except (OSError, http.client.HTTPException, ValueError) as error:  # smtplib's are OSErrors; ValueError: bad names
-        if is_over.is_set() or isinstance(error, TimeoutError):
-            cause = f"no answer within {timeout_s} s"
-        else:
-            cause = _cause(error)
-        raise AnchorNotTaken(target=target, cause=cause) from error
-    finally:
-        timer.cancel()
-        timer.join()
-        for connection in watched:
-            connection.close()
+    with within(timeout_s) as deadline:
+        try:
+            yield deadline.watch
+        except (OSError, http.client.HTTPException, ValueError) as error:  # smtplib's: OSErrors; ValueError: bad names
+            if deadline.is_over or isinstance(error, TimeoutError):
+                cause = f"no answer within {timeout_s} s"
+            else:
+                cause = _cause(error)
+            raise AnchorNotTaken(target=target, cause=cause) from error
 
 
 def _cause(error: Exception) -> str:

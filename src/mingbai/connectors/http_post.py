@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from mingbai import __version__
+from mingbai.connectors.deadline import Deadline, within
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.settings import is_loopback
 
@@ -44,11 +44,11 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float)
     parts = urlsplit(check_url(url))
     host, is_tls = parts.hostname or "", parts.scheme == "https"
     kind = http.client.HTTPSConnection if is_tls else http.client.HTTPConnection
-    with _within(host, timeout_s) as watch:
+    with _said(host, timeout_s) as deadline:
         connection = kind(host, parts.port or kind.default_port, timeout=timeout_s)
         try:
             connection.sock = socket.create_connection((host, connection.port), timeout_s)
-            watch.append(connection.sock.dup())
+            deadline.watch(connection.sock)
             if is_tls:
                 connection.sock = ssl.create_default_context().wrap_socket(connection.sock, server_hostname=host)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -59,36 +59,18 @@ def post(url: str, body: bytes, headers: Mapping[str, str], *, timeout_s: float)
 
 
 @contextmanager
-def _within(host: str, timeout_s: float) -> Iterator[list[socket.socket]]:
-    """Shut the connection down when the time is over: a socket's own timeout starts anew with every byte."""
-    watched: list[socket.socket] = []
-    is_over = threading.Event()
-
-    def give_up() -> None:
-        is_over.set()
-        for connection in list(watched):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:  # the other side was faster
-                pass
-
-    timer = threading.Timer(timeout_s, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield watched
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        if is_over.is_set() or isinstance(error, TimeoutError):
-            cause = f"no answer within {timeout_s:g} s"
-        elif isinstance(error, ssl.SSLCertVerificationError):
-            cause = f"the certificate is not valid: {error.verify_message}"
-        elif isinstance(error, http.client.RemoteDisconnected):
-            cause = "the connection was closed without an answer"
-        else:
-            cause = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-        raise NotDelivered(host=host, cause=cause) from error
-    finally:
-        timer.cancel()
-        timer.join()
-        for connection in watched:
-            connection.close()
+def _said(host: str, timeout_s: float) -> Iterator[Deadline]:
+    """Whatever goes wrong on the network, as NotDelivered, at the latest after the time limit."""
+    with within(timeout_s) as deadline:
+        try:
+            yield deadline
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if deadline.is_over or isinstance(error, TimeoutError):
+                cause = f"no answer within {timeout_s:g} s"
+            elif isinstance(error, ssl.SSLCertVerificationError):
+                cause = f"the certificate is not valid: {error.verify_message}"
+            elif isinstance(error, http.client.RemoteDisconnected):
+                cause = "the connection was closed without an answer"
+            else:
+                cause = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+            raise NotDelivered(host=host, cause=cause) from error
