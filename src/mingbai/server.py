@@ -29,6 +29,7 @@ from mingbai.settings import Settings
 log = logging.getLogger(__name__)
 
 PARTS = ("web", "worker", "screener")
+READY_NAME = "ready"  # DATA/run/ready: the database is up to date; who needs it waits for this file
 _DRAIN_S = 20.0  # what a part gets to finish what it has begun
 _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 60.0  # a part that ran this long may start at once again
@@ -121,23 +122,28 @@ class Supervisor:
         self._parts = [_Part(name, [sys.executable, "-m", "mingbai.server", name]) for name in parts]
         self._is_stopping = False
 
-    def run(self, tick: Callable[[], None] | None = None) -> None:
-        """Until SIGTERM or SIGINT. tick: called a few times a second, for a caller that has something to do."""
+    def run(self, tick: Callable[[], None] | None = None, only: Callable[[], Sequence[str]] = lambda: PARTS) -> None:
+        """Until SIGTERM or SIGINT. tick: called a few times a second, for a caller that has something to do.
+
+        only: which parts may run now.
+        """
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         try:
             while not self._is_stopping:
-                self.step()
+                self.step(only())
                 if tick is not None:
                     tick()
-                time.sleep(0.1)
+                time.sleep(0.05)
         finally:
             self.stop()
 
-    def step(self) -> None:
-        """Start what should run and does not."""
+    def step(self, only: Sequence[str] = PARTS) -> None:
+        """Start what should run and does not. only: the parts that may run already."""
         now = time.monotonic()
         for part in self._parts:
+            if part.name not in only:
+                continue
             if part.process is not None:
                 code = part.process.poll()
                 if code is None:
@@ -294,10 +300,19 @@ def serve(settings: Settings, announce: Callable[[str | None], None], tick: Call
         check_address(settings)
         os.environ["MINGBAI_DATA"] = str(settings.data)
         os.environ["MINGBAI_CONSOLE__ADDRESS"] = settings.console.address
-        prepare(settings)
-        link = first_link(settings, now=utc_now())
+        # The pages load while the database is made or brought up to date here, and wait for the word that it is. The
+        # engine, which takes all that a core has for seconds, begins when the first page can be had.
+        ready = settings.data / "run" / READY_NAME
+        ready.unlink(missing_ok=True)
         supervisor = Supervisor(settings)
-        supervisor.step()
+        supervisor.step(("web",))
+        try:
+            prepare(settings)
+            link = first_link(settings, now=utc_now())
+            ready.touch()
+        except BaseException:
+            supervisor.stop()
+            raise
         is_announced = False
         known: dict[str, int] = {}
 
@@ -312,21 +327,24 @@ def serve(settings: Settings, announce: Callable[[str | None], None], tick: Call
             if tick is not None:
                 tick()
 
-        supervisor.run(each)
+        supervisor.run(each, lambda: PARTS if is_announced else ("web",))
     finally:
         lock.close()
 
 
 def _answers(settings: Settings) -> bool:
-    import socket
+    from http.client import HTTPConnection, HTTPException
 
     parts = urlsplit(f"//{settings.console.address}")
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname)  # noqa: S104 - not bound
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname or "")  # noqa: S104 - not bound
+    connection = HTTPConnection(host, parts.port, timeout=1.0)
     try:
-        socket.create_connection((host, parts.port), timeout=0.2).close()
-    except OSError:
+        connection.request("GET", "/healthz", headers={"Host": f"localhost:{parts.port}"})
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
         return False
-    return True
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":

@@ -6,8 +6,12 @@ needs no second origin and an operator's proxy no second rule.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
+
+from django.template.loader import get_template
 
 from mingbai.console import wsgi
 from mingbai.console.events import Events
@@ -18,6 +22,18 @@ Scope = dict[str, Any]  # Any: ASGI's own types
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+
+def _wait_for_database() -> None:
+    """The supervisor brings the database up to date while this process loads; nobody is answered before that."""
+    ready = MINGBAI.data / "run" / "ready"
+    deadline = time.monotonic() + 600  # a large migration takes minutes
+    while not ready.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+import_module("mingbai.console.urls")  # loaded now, beside what the supervisor does, and not by the first who asks
+get_template("account/login.html")
+_wait_for_database()
 _pages = Pages(wsgi.application, MINGBAI.console.threads)
 _events = Events()
 
