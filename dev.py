@@ -245,7 +245,8 @@ def check(_: argparse.Namespace) -> None:
     """All checks run even if an early one fails: a person wants the whole list."""
     ensure_environment(WORK)
     # mypy's plugin and Django's commands read the settings: with a data directory of their own, not the user's.
-    quiet = {**os.environ, "MINGBAI_DATA": str(VENV / "check-data"), "DJANGO_SETTINGS_MODULE": "mingbai.console.settings"}
+    quiet = {**os.environ, "MINGBAI_DATA": str(VENV / "check-data")}
+    quiet["DJANGO_SETTINGS_MODULE"] = "mingbai.console.settings"
     quiet["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement, not a finding
     steps: list[tuple[str, list[str | Path]]] = [
         ("format", [tool("ruff"), "format", "--check", "--quiet", "."]),

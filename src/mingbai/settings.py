@@ -257,9 +257,9 @@ class ConsoleSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    address: Annotated[
-        str, AfterValidator(_host_and_port), Allowed("HOST:PORT, such as 127.0.0.1:8080")
-    ] = Field(default="127.0.0.1:8080", description="Where the console listens; this machine only, until told otherwise.")
+    address: Annotated[str, AfterValidator(_host_and_port), Allowed("HOST:PORT, such as 127.0.0.1:8080")] = Field(
+        default="127.0.0.1:8080", description="Where the console listens; this machine only, until told otherwise."
+    )
     hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_items), Allowed("host names, or left out")] = Field(
         default=(), description="Names under which browsers reach the console; needed when it is not this machine only."
     )
@@ -273,7 +273,7 @@ class ConsoleSettings(BaseModel):
     )
     require_second_factor: bool = Field(
         default=True,
-        description="Who administers, approves, leads or audits needs a second factor; switch it off only to try things.",
+        description="Who administers, approves, leads or audits needs a second factor; switch it off only to try.",
     )
     time_zone: Annotated[str, AfterValidator(_time_zone), Allowed("a name of the time-zone database")] = Field(
         default="Asia/Shanghai", description="Time zone in which times are shown."
@@ -327,7 +327,7 @@ class Settings(BaseSettings):
     )
     database_url: DatabaseUrl = Field(
         default=None,
-        description="PostgreSQL for the console, postgresql://user:password@host/name; left out, SQLite in the data directory.",
+        description="PostgreSQL for the console, such as postgresql://user:word@host/name; left out, SQLite.",
     )
     screening: ScreeningSettings = ScreeningSettings()
     console: ConsoleSettings = ConsoleSettings()

@@ -32,9 +32,9 @@ def _rows(count: int, start: int) -> pa.RecordBatch:
     )
 
 
-def _ledger(data: Path, **options: int) -> Ledger:
+def _ledger(data: Path, max_segment_rows: int = 1_000_000) -> Ledger:
     keys = KeyStore.open_or_create(data / "keys.json")
-    return Ledger.open(data, stream="api", keys=keys, now=NOW, options=LedgerOptions(**options))
+    return Ledger.open(data, stream="api", keys=keys, now=NOW, options=LedgerOptions(max_segment_rows=max_segment_rows))
 
 
 def _no_database(folder: Path) -> None:

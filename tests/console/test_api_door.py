@@ -13,6 +13,7 @@ from django.test import Client
 from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.people import http_api
 from mingbai.contexts.people.models import Account, IdempotencyKey
+from mingbai.contexts.people.queries import rights_of
 from mingbai.contexts.people.services.accounts import deactivate
 from mingbai.contexts.people.services.tokens import create_token, revoke_token
 from mingbai.kernel.clock import utc_now
@@ -38,7 +39,7 @@ class Api:
 def api(account: Accounts) -> Callable[..., Api]:
     def make(role: str, *scopes: str, rate: int = 60_000) -> Api:
         holder = account(role)
-        wanted = scopes or tuple(action.value for action in http_api.rights_of(holder).actions)
+        wanted = scopes or tuple(action.value for action in rights_of(holder).actions)
         expires = utc_now() + timedelta(hours=1)
         _, secret = create_token(
             holder,
@@ -98,7 +99,7 @@ def test_a_deactivated_account_takes_its_tokens_along(account: Accounts) -> None
 
 def test_a_browser_session_opens_nothing_here(account: Accounts) -> None:
     client = Client()
-    client.force_login(account("administrator"), backend="allauth.account.auth_backends.AuthenticationBackend")
+    client.force_login(account("administrator"))
     assert client.get("/api/v1/accounts").status_code == 401
 
 

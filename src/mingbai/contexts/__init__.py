@@ -1,1 +1,1 @@
-"""The control plane: registries, people and work, as Django apps. A context owns its tables; others call its services."""
+"""The control plane: people and their work, as Django apps. A context owns its tables; others call its services."""
