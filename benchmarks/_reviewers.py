@@ -30,6 +30,7 @@ import pyarrow as pa
 
 _ITEM = re.compile(rb'name="item" value="(\d+)"')
 _LEASE = re.compile(rb'name="lease" value="([0-9a-f-]{36})"')
+_TODAY = re.compile(rb'name="today" value="(\d+)"')
 _LOST = b"Your answer was not recorded"
 _CSRF = "c" * 32
 ANSWERS = ("allow.notification", "block.advertising", "block.fraud", "block.illegal_trade")
@@ -261,10 +262,11 @@ class Reviewer:
                 held = self._held(await self._surely("/review/take/", {}))
                 continue
             await asyncio.sleep(self._pause_s * (0.8 + 0.4 * self._random.random()))
-            item, lease = held
-            answer = ANSWERS[item % len(ANSWERS)]
+            item, lease, today = held
+            form = {"item": str(item), "lease": lease, "today": today, "queue": ""}
+            form["answer"] = ANSWERS[item % len(ANSWERS)]
             began = time.perf_counter()
-            page = await self._surely("/review/decide/", {"item": str(item), "lease": lease, "answer": answer})
+            page = await self._surely("/review/decide/", form)
             self._log.took_s.append(time.perf_counter() - began)
             if _LOST in page:
                 self._log.lost += 1
@@ -274,12 +276,13 @@ class Reviewer:
         if self._streams is not None:
             self._streams[1].close()
 
-    def _held(self, page: bytes) -> tuple[int, str] | None:
-        item, lease = _ITEM.search(page), _LEASE.search(page)
-        if item is None or lease is None:
+    def _held(self, page: bytes) -> tuple[int, str, str] | None:
+        """Item, lease and how many it says were decided today: what the form sends back."""
+        item, lease, today = _ITEM.search(page), _LEASE.search(page), _TODAY.search(page)
+        if item is None or lease is None or today is None:
             return None
         self._log.given.setdefault(int(item[1]), set()).add(self._number)
-        return int(item[1]), lease[1].decode()
+        return int(item[1]), lease[1].decode(), today[1].decode()
 
     async def _surely(self, path: str, form: dict[str, str]) -> bytes:
         for _ in range(600):

@@ -47,6 +47,7 @@ class World:
     access_code: str  # of the service provider
     number: str  # of the subscriber
     link: str  # a newcomer's one-time link
+    candidate: str  # version of a model that is not in force
     client: ScreeningClient
 
     def screen(self, texts: Sequence[str], **columns: str) -> list[str]:
@@ -169,13 +170,14 @@ def sit_down(
         locale="zh-CN" if language == "zh" else "en-US",
         timezone_id="Asia/Shanghai",
         has_touch=width < 500,
+        reduced_motion="reduce",  # what is read is the end of a change of colour, not its middle
         **more,
     )
     if who:
         cookie = {"name": "mingbai_session", "value": world.sessions[who], "url": world.url}
         context.add_cookies([cookie])  # type: ignore[list-item]  # a TypedDict of the driver
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(30_000)
     found = Visit(world, context, page)
     found.watch()
     return found

@@ -13,44 +13,20 @@ from django.test import Client
 from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.people import http_api
 from mingbai.contexts.people.models import Account, IdempotencyKey
-from mingbai.contexts.people.queries import rights_of
 from mingbai.contexts.people.services.accounts import deactivate
 from mingbai.contexts.people.services.tokens import create_token, revoke_token
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
+from tests.console.api_calls import Api, api_of
 
 pytestmark = pytest.mark.django_db
 Accounts = Callable[..., Account]
 
 
-class Api:
-    """A client with a token."""
-
-    def __init__(self, secret: str = "") -> None:
-        self._client = Client(headers={"Authorization": f"Bearer {secret}"} if secret else {})
-
-    def __call__(self, method: str, path: str, body: object = None, **headers: str) -> Any:  # Any: Django's test answer
-        sent = {"data": json.dumps(body), "content_type": "application/json"} if body is not None else {}
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._client.generic(method, f"/api/v1/{path}", headers=named, **sent)  # type: ignore[arg-type]  # a plain call
-
-
 @pytest.fixture
 def api(account: Accounts) -> Callable[..., Api]:
     def make(role: str, *scopes: str, rate: int = 60_000) -> Api:
-        holder = account(role)
-        wanted = scopes or tuple(action.value for action in rights_of(holder).actions)
-        expires = utc_now() + timedelta(hours=1)
-        _, secret = create_token(
-            holder,
-            name="test",
-            scopes=wanted,
-            expires_at=expires,
-            actor=holder.ref,
-            now=utc_now(),
-            rate_per_minute=rate,
-        )
-        return Api(secret)
+        return api_of(account(role), scopes or None, rate)
 
     return make
 
@@ -154,6 +130,55 @@ def test_a_key_of_a_request_that_failed_stays_with_its_answer_and_changes_nothin
         answer = admin("POST", "accounts", {"username": "a b"}, Idempotency_Key="k2")
         assert answer.status_code == 422
     assert not Account.objects.filter(username="a b").exists()
+
+
+def test_an_answer_that_is_kept_for_its_key_opens_with_the_callers_token_only(api: Callable[..., Api]) -> None:
+    admin = api("administrator")
+    expires = (utc_now() + timedelta(hours=1)).isoformat()
+    given = {"name": "new", "scopes": ["see_people"], "expires_at": expires}
+    first = admin("POST", "tokens", given, Idempotency_Key="k3")
+    again = admin("POST", "tokens", given, Idempotency_Key="k3")
+    assert first.content == again.content
+    kept = bytes(IdempotencyKey.objects.get(key="k3").response)
+    assert json.loads(first.content)["secret"].encode() not in kept
+    assert b"secret" not in kept
+
+
+def test_a_file_is_made_anew_for_the_same_key(api: Callable[..., Api], data_dir: object) -> None:
+    admin = api("auditor")
+    for _ in range(2):
+        answer = admin("POST", "messages/export", {"kind": "jsonl"}, Idempotency_Key="k4")
+        assert answer.status_code == 200
+        assert "Idempotency-Replayed" not in answer.headers
+
+
+def test_what_is_no_operation_is_answered_as_a_problem(api: Callable[..., Api]) -> None:
+    admin = api("administrator")
+    assert problem_of(admin("GET", "nowhere"))["status"] == 404
+    assert problem_of(admin("GET", "accounts/no-uuid"))["status"] == 404
+    wrong = admin("DELETE", "accounts")
+    assert problem_of(wrong)["status"] == 405
+    assert "GET" in wrong.headers["Allow"]
+
+
+def test_a_nul_character_is_refused_before_it_reaches_the_database(api: Callable[..., Api]) -> None:
+    admin = api("administrator")
+    for answer in (
+        admin("POST", "accounts", {"username": "a\x00b"}),
+        admin("POST", "accounts", {"username": "a", "name": ["\x00"]}),
+        admin("GET", "accounts?text=%00"),
+        admin("GET", "accounts/%00"),
+    ):
+        assert answer.status_code in (404, 422)
+        assert problem_of(answer)
+    assert admin("POST", "accounts", {"username": "fine", "name": "\\u0000"}).status_code == 201
+
+
+def test_a_body_that_is_too_large_is_a_problem(api: Callable[..., Api], settings: Any) -> None:  # Any: of pytest-django
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    answer = api("administrator")("POST", "accounts", {"username": "x" * 2000})
+    assert answer.status_code == 413
+    assert problem_of(answer)["code"] == "too_large"
 
 
 def test_keys_of_two_tokens_do_not_meet(api: Callable[..., Api]) -> None:

@@ -99,10 +99,22 @@ def make_people(settings: Settings, known: dict[str, Any], *, now: datetime) -> 
     hashed = make_password(PASSWORD)
     province = units.create_unit("guangdong", kind="province", name="广东", actor="system", now=now)
     branch = units.create_unit(
-        "shenzhen", kind="branch", name="深圳", parent=province, access_codes=["1069", "1065", "955"], actor="system", now=now
+        "shenzhen",
+        kind="branch",
+        name="深圳",
+        parent=province,
+        access_codes=["1069", "1065", "955"],
+        actor="system",
+        now=now,
     )
     partner = units.create_unit(
-        "yunxin", kind="partner", name="云信科技", parent=branch, access_codes=[known["access_code"]], actor="system", now=now
+        "yunxin",
+        kind="partner",
+        name="云信科技",
+        parent=branch,
+        access_codes=[known["access_code"]],
+        actor="system",
+        now=now,
     )
     sessions = {}
     for username, (name, roles) in PEOPLE.items():
@@ -119,6 +131,21 @@ def make_people(settings: Settings, known: dict[str, Any], *, now: datetime) -> 
     return sessions
 
 
+def make_candidate(settings: Settings, *, now: datetime) -> str:
+    """Another model than the shipped one, with higher thresholds, as if it had been learnt here; its version."""
+    from dataclasses import replace
+
+    from mingbai.connectors import policy_store
+    from mingbai.contexts.messaging.models import ScreeningModel
+    from mingbai.engines.screening.model import Model
+
+    shipped = Model.load()
+    other = replace(shipped, english=shipped.english._replace(block_at=shipped.english.block_at + 0.01))
+    policy_store.add_model(settings.data, policy_store.ModelFile(other.version, other.to_bytes()))
+    ScreeningModel.objects.create(version=other.version, made_at=now)
+    return other.version
+
+
 def main(data: Path) -> None:
     os.environ["MINGBAI_CONSOLE__REQUIRE_SECOND_FACTOR"] = "false"
     settings = load_settings(data=data)
@@ -128,6 +155,7 @@ def main(data: Path) -> None:
     from mingbai.contexts.people.services import accounts
 
     known["sessions"] = make_people(settings, known, now=now)
+    known["candidate"] = make_candidate(settings, now=now)
     newcomer = accounts.create_account("newcomer", name="", actor="system", now=now)
     accounts.assign_role(newcomer, "administrator", actor="system", now=now)
     known["link"] = f"/welcome/{accounts.invite(newcomer, actor='system', now=now)}/"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import traceback
 from importlib import import_module
@@ -10,18 +11,30 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.urls import path
+from django.views.decorators.http import require_GET
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.operation import Operation
 
 from mingbai import __version__
-from mingbai.contexts.people.http_api import problem, problem_of
-from mingbai.contexts.people.rights import public
+from mingbai.contexts.people.http_api import PROBLEM, problem, problem_of
+from mingbai.contexts.people.rights import public, signed_in
 from mingbai.kernel.errors import MingbaiError
 
 log = logging.getLogger(__name__)
 
-api = NinjaAPI(
+
+class _Api(NinjaAPI):
+    """With operation ids that a program can be generated from: `rulebook_approve`, not the path of a module."""
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        module, name = operation.view_func.__module__.rpartition(".")[2], operation.view_func.__name__
+        return name if name == module else f"{module}_{name}"
+
+
+api = _Api(
     title="Mingbai",
     version=__version__,
     description=(
@@ -85,10 +98,70 @@ for module, prefix in (
         api.add_router(prefix, import_module(module).router)
 
 
+# What the parts of the API are for, in the order in which they are described.
+_TAGS = {
+    "screening": "Messages to decide.",
+    "decisions": "What was decided: counts, search, one decision with why, campaigns, exceptions, exports.",
+    "review": "The review desk: take, decide, undo; whole campaigns; the team.",
+    "rulebook": "Rules in force, drafts, two-person approval, replay.",
+    "model": "Models: learn, compare, shadow, approve, back; drift.",
+    "people": "Accounts, roles, units, teams, sessions, tokens.",
+    "data requests": "What subscribers ask about their own data.",
+    "webhooks": "Other systems that are told of events.",
+    "audit": "The control stream: who did what, and the proof that nothing in it was changed.",
+}
+_ERRORS = {
+    "400": "The request cannot be read.",
+    "401": "There is no valid token.",
+    "403": "The token, or its account, lacks the right.",
+    "404": "There is none, or it lies outside of the caller's scope.",
+    "405": "The address is another operation's, which takes another method.",
+    "409": "Not in this state, or two people are needed; `code` says which.",
+    "413": "The body is too large.",
+    "422": "A field is wrong; `errors` names it.",
+    "429": "Too many requests; `Retry-After` says when to come again.",
+    "503": "A part is down or busy; a retry helps. Nothing was done.",
+}
+_FILE_TYPES = ("application/zip", "text/csv", "application/octet-stream")
+_METHODS = ("get", "post", "put", "patch", "delete")
+_KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A repetition with the same key gets the first answer again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$"},
+}
+
+
 def openapi() -> dict[str, Any]:  # Any: an OpenAPI document
-    """The description of the API as a document."""
-    found: dict[str, Any] = dict(api.get_openapi_schema(path_prefix="/api/v1/"))
-    return found
+    """The description of the API as a document, with what every operation shares said at each."""
+    document: dict[str, Any] = dict(api.get_openapi_schema(path_prefix="/api/v1/"))  # Any: as above
+    document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    document["tags"] = [{"name": name, "description": words} for name, words in _TAGS.items()]
+    for item in document["paths"].values():
+        for method, operation in item.items():
+            if method in _METHODS:
+                _complete(method, operation)
+    return document
+
+
+def _complete(method: str, operation: dict[str, Any]) -> None:  # Any: as above
+    operation["security"] = [{"token": []}]
+    if method != "get":
+        operation.setdefault("parameters", []).append(_KEY_PARAMETER)
+    for status, response in operation["responses"].items():
+        status = str(status)
+        content = response.get("content", {})
+        if status in _ERRORS:
+            response["description"] = _ERRORS[status]
+            if "application/json" in content:
+                content[PROBLEM] = content.pop("application/json")
+        elif content.get("application/json", {}).get("schema", {}).get("format") == "binary":
+            file = content.pop("application/json")
+            content.update({kind: file for kind in _FILE_TYPES})
+            response["description"] = "The file."
+        elif status == "204":
+            response["description"] = "Done."
 
 
 @public
@@ -96,4 +169,109 @@ def description(request: HttpRequest) -> HttpResponse:
     return JsonResponse(openapi(), json_dumps_params={"ensure_ascii": False})
 
 
-urlpatterns = [path("api/v1/openapi.json", description, name="openapi"), path("api/v1/", api.urls)]
+@signed_in
+@require_GET
+def reference(request: HttpRequest) -> HttpResponse:
+    """The same to be read by people: operations by part, each with its parameters and an example for a shell."""
+    document = openapi()
+    groups: dict[str, list[dict[str, Any]]] = {name: [] for name in _TAGS}  # Any: what templates take
+    for path_, item in document["paths"].items():
+        for method, operation in item.items():
+            if method in _METHODS:
+                shown = _shown(path_, method, operation, document, request.build_absolute_uri("/"))
+                groups[operation["tags"][0]].append(shown)
+    parts = [
+        {"name": name, "words": _TAGS[name], "anchor": name.replace(" ", "-"), "operations": listed}
+        for name, listed in groups.items()
+    ]
+    count = sum(len(listed) for listed in groups.values())
+    return render(request, "console/api_docs.html", {"parts": parts, "count": count, "version": __version__})
+
+
+def _shown(
+    path_: str,
+    method: str,
+    operation: dict[str, Any],
+    document: dict[str, Any],
+    origin: str,  # Any: as above
+) -> dict[str, Any]:  # Any: as above
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+    fields = _fields(body, document) if body else []
+    lines = [f"curl -X {method.upper()} '{origin.rstrip('/')}{path_}'", "-H 'Authorization: Bearer mb_…'"]
+    if body:
+        text = json.dumps(_example(body, document), ensure_ascii=False)
+        lines += ["-H 'Content-Type: application/json'", f"-d '{text}'"]
+    return {
+        "id": operation["operationId"],
+        "method": method.upper(),
+        "path": path_,
+        "summary": operation.get("summary", ""),
+        "words": operation.get("description", ""),
+        "parameters": [
+            {
+                "name": one["name"],
+                "where": one["in"],
+                "type": _type(one["schema"], document),
+                "required": one.get("required", False),
+                "words": one.get("description") or one["schema"].get("description", ""),
+            }
+            for one in operation.get("parameters", [])
+            if one is not _KEY_PARAMETER
+        ],
+        "fields": fields,
+        "curl": " \\\n  ".join(lines),
+    }
+
+
+def _fields(schema: dict[str, Any], document: dict[str, Any]) -> list[dict[str, Any]]:  # Any: as above
+    found = _resolved(schema, document)
+    required = found.get("required", [])
+    return [
+        {
+            "name": name,
+            "where": "body",
+            "type": _type(one, document),
+            "required": name in required,
+            "words": one.get("description", ""),
+        }
+        for name, one in found.get("properties", {}).items()
+    ]
+
+
+def _resolved(schema: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:  # Any: as above
+    name = schema.get("$ref", "").rpartition("/")[2]
+    found: dict[str, Any] = document["components"]["schemas"][name] if name else schema  # Any: as above
+    return found
+
+
+def _type(schema: dict[str, Any], document: dict[str, Any]) -> str:  # Any: as above
+    """A type in a few words: `string (uuid)`, `array of string`, `one of a, b`."""
+    if "anyOf" in schema:
+        return " | ".join(_type(one, document) for one in schema["anyOf"])
+    found = _resolved(schema, document)
+    if "enum" in found:
+        return ", ".join(map(str, found["enum"])) if len(found["enum"]) <= 8 else f"{len(found['enum'])} names"
+    if found.get("type") == "array":
+        return f"array of {_type(found.get('items', {}), document)}"
+    kind = str(found.get("type", "any"))
+    return f"{kind} ({found['format']})" if "format" in found else kind
+
+
+def _example(schema: dict[str, Any], document: dict[str, Any]) -> object:  # Any: as above
+    """Something that fits a schema, for an example: of an object, what must be there."""
+    found = _resolved(schema["anyOf"][0] if "anyOf" in schema else schema, document)
+    if "enum" in found:
+        return found["enum"][0]
+    if found.get("type") == "array":
+        return [_example(found.get("items", {}), document)]
+    if found.get("type") == "object":
+        properties = found.get("properties", {})
+        return {name: _example(properties[name], document) for name in found.get("required", [])}
+    return {"integer": 1, "number": 0.5, "boolean": True}.get(str(found.get("type")), "…")
+
+
+urlpatterns = [
+    path("api/", reference, name="api_reference"),
+    path("api/v1/openapi.json", description, name="openapi"),
+    path("api/v1/", api.urls),
+]

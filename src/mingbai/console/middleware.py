@@ -15,6 +15,7 @@ from django.shortcuts import render
 from django.utils import translation
 from django.utils.cache import patch_vary_headers
 
+from mingbai.contexts.audit.words import said
 from mingbai.kernel.errors import MingbaiError
 
 Answer = Callable[[HttpRequest], HttpResponse]
@@ -121,7 +122,7 @@ class Errors:
         if not isinstance(error, MingbaiError) or request.path.startswith("/api/"):
             return None
         status = 503 if error.retryable else 400
-        return render(request, f"{status}.html", {"error": error}, status=status)
+        return render(request, f"{status}.html", {"error": said(error)}, status=status)
 
 
 def not_found() -> Http404:

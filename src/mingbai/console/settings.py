@@ -116,9 +116,9 @@ def _database() -> dict[str, Any]:  # Any: what Django takes
             # A write transaction takes its lock at once, instead of failing half-way when another one got in between.
             "transaction_mode": "IMMEDIATE",
             "timeout": 20,
-            # FULL: what was acknowledged is on the disk, also when the power fails.
+            # FULL: what was acknowledged is on the disk, also when the power fails (transactions: console.sqlite.base).
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
-            "PRAGMA mmap_size=134217728; PRAGMA cache_size=-16000;",
+            "PRAGMA mmap_size=134217728; PRAGMA cache_size=-16000; PRAGMA wal_autocheckpoint=8000;",
         },
         "TEST": {"NAME": None},
     }
@@ -137,7 +137,7 @@ CACHES = {
 # -- people
 
 AUTH_USER_MODEL = "people.Account"
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["mingbai.contexts.people.backend.AccountBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -185,6 +185,7 @@ USERSESSIONS_TRACK_ACTIVITY = False  # it would write a row with every request
 
 # -- cookies and headers
 
+SESSION_ENGINE = "mingbai.console.sessions"
 SESSION_COOKIE_AGE = _console.session_hours * 3600
 SESSION_COOKIE_NAME = "mingbai_session"
 SESSION_COOKIE_HTTPONLY = True

@@ -9,6 +9,7 @@ finds every sentence of the source that has no translation.
 from __future__ import annotations
 
 import re
+import string
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,49 @@ def message_of(error: MingbaiError, language: str) -> str:
         return template.format(**data)
     except (KeyError, IndexError):  # a translation that names a field which is not there
         return str(error)
+
+
+def message_again(text: str, language: str) -> str:
+    """A message that was kept as text (`str(error)`), in that language: recognised by its template as sentences are."""
+    if language == "en":
+        return text
+    for pattern, other in _kept(language):
+        match = pattern.fullmatch(text)
+        if match is not None:
+            return _with_pieces(other, {key: _piece(key, one, language) for key, one in match.groupdict().items()})
+    return translated(text, language)
+
+
+def _with_pieces(template: str, pieces: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)(?:![rs])?\}", lambda place: pieces[place[1]], template)
+
+
+def _piece(key: str, value: str, language: str) -> str:
+    if key == "value":
+        quote = value[0] if value[:1] in ("'", '"') and value[-1:] == value[:1] else ""
+        inner = value[1:-1] if quote else value
+        return quote + translated(inner, language, table="values") + quote
+    return translated(value, language) if key in SENTENCES else value
+
+
+@cache
+def _kept(language: str) -> list[tuple[re.Pattern[str], str]]:
+    """The templates as patterns, the ones with the most words of their own first."""
+    templates = _tables(language)["templates"]
+    found = []
+    for english, other in templates.items():
+        parsed = list(string.Formatter().parse(english))
+        seen: set[str] = set()
+        pattern = ""
+        for literal, name, _, _ in parsed:
+            pattern += re.escape(literal)
+            if name:
+                pattern += f"(?P={name})" if name in seen else f"(?P<{name}>.*?)"
+                seen.add(name)
+        words = sum(len(literal) for literal, _, _, _ in parsed)
+        found.append((words, re.compile(pattern, re.DOTALL), other))
+    found.sort(key=lambda entry: -entry[0])
+    return [(pattern, other) for _, pattern, other in found]
 
 
 def problem_line(problem: object, language: str) -> str:

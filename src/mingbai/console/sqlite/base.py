@@ -35,7 +35,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._turn: int | None = None
         self._is_my_turn = False
         self._log: int | None = None
-        self._changes = 0
         self._commits = 0
 
     def _start_transaction_under_autocommit(self) -> None:
@@ -46,7 +45,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             self.connection.execute("PRAGMA synchronous=NORMAL")
             super()._start_transaction_under_autocommit()  # type: ignore[misc]  # the stubs leave it out
-            self._changes = self.connection.total_changes
         except BaseException:
             self._end_turn()
             raise
@@ -56,10 +54,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             found = super()._commit()  # type: ignore[misc]  # the stubs leave it out
         finally:
-            # A commit that failed leaves the transaction open: Django rolls it back, and the turn ends there.
-            if self.connection is None or not self.connection.in_transaction:
-                self._end_turn()
-        if is_ours and self.connection is not None and self.connection.total_changes != self._changes:
+            self._end_turn()  # not after a commit that failed: Django rolls it back, and the turn ends there
+        if is_ours and self.connection is not None:
             _SYNC.wait(self._sync_log)
             self._commits += 1
             if self._commits % _CHECKPOINT_EACH == 0:  # here nobody waits for it but this one
@@ -76,7 +72,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         try:
             return super()._close()  # type: ignore[misc]  # the stubs leave it out
         finally:
-            self._end_turn()
+            self._is_my_turn = False  # closing the file ends it too
             for handle in (self._turn, self._log):
                 if handle is not None:
                     os.close(handle)
@@ -95,8 +91,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._is_my_turn = True
 
     def _end_turn(self) -> None:
-        if self._is_my_turn and self._turn is not None:
-            self._is_my_turn = False
-            if self.connection is not None:
-                self.connection.execute("PRAGMA synchronous=FULL")
+        if not self._is_my_turn or self._turn is None or self.connection.in_transaction:
+            return
+        self._is_my_turn = False
+        try:
+            self.connection.execute("PRAGMA synchronous=FULL")
+        finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)

@@ -21,6 +21,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from mingbai.console.templatetags.figures import NO_VALUE, percent
+from mingbai.contexts.audit import words
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Verdict
 
@@ -139,6 +140,12 @@ def verdict_word(value: Verdict | int | str) -> str:
 @register.filter
 def category_word(value: Category | int | str) -> str:
     return str(CATEGORY_WORDS[as_category(value)])
+
+
+@register.filter
+def said_again(message: str) -> str:
+    """The message of an error that was kept as text, in the page's language."""
+    return words.said_again(message)
 
 
 @register.simple_tag

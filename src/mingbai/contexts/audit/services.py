@@ -11,12 +11,15 @@ from django.db import transaction
 
 from mingbai.contexts.audit.models import Entry, Head
 from mingbai.contexts.audit.policy import GENESIS, entry_hash
+from mingbai.contexts.audit.statements import Table
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.ids import IdSource, time_of, uuid7
 from mingbai.ledger.anchors import Head as SignedHead
 from mingbai.ledger.anchors import sign_head as signed_head
 from mingbai.ledger.keys import KeyStore
+
+_ENTRIES, _HEADS = Table(Entry), Table(Head)
 
 
 def append(
@@ -41,7 +44,7 @@ def append(
     for field, value, most in (("kind", kind, 64), ("actor", actor, 80), ("subject", subject, 120)):
         if len(value) > most or (not value and field != "subject"):
             raise BadValue(field=field, value=value, expected=f"1 to {most} characters")
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):  # together with the caller's change, or not at all
         head = _locked_head()
         at = now or utc_now()
         seq = head.seq + 1
@@ -49,11 +52,10 @@ def append(
         digest = entry_hash(
             bytes(head.hash), seq=seq, id=id, at=at, kind=kind, actor=actor, subject=subject, data=given
         )
-        entry = Entry.objects.create(
-            seq=seq, id=id, at=at, kind=kind, actor=actor, subject=subject, data=given, hash=digest
-        )
+        entry = Entry(seq=seq, id=id, at=at, kind=kind, actor=actor, subject=subject, data=given, hash=digest)
+        _ENTRIES.insert(entry)
         head.seq, head.hash, head.last_id = seq, digest, id
-        head.save(update_fields=("seq", "hash", "last_id"))
+        _HEADS.update(head, "seq", "hash", "last_id")
     return entry
 
 
@@ -97,7 +99,7 @@ def cross_heads(heads: Mapping[str, tuple[int, bytes]], *, now: datetime) -> Ent
 
 def _locked_head() -> Head:
     """The head's row, ours until the transaction ends (on SQLite the transaction itself is the lock)."""
-    head = Head.objects.select_for_update().filter(pk=1).first()
+    head = _HEADS.first("WHERE id = 1", lock=True)
     if head is None:
         Head.objects.get_or_create(pk=1, defaults={"hash": GENESIS})
         head = Head.objects.select_for_update().get(pk=1)

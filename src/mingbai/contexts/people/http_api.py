@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +20,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from django.db import IntegrityError, transaction
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -57,7 +61,9 @@ class Page(Schema):
     next: str | None = None
 
 
-PROBLEMS: dict[Any, Any] = {frozenset({400, 401, 403, 404, 409, 422, 429, 503}): Problem}  # Any: ninja's response map
+PROBLEMS: dict[Any, Any] = {
+    frozenset({400, 401, 403, 404, 405, 409, 413, 422, 429, 503}): Problem
+}  # Any: ninja's response map
 
 _TITLES = {
     400: "Bad request",
@@ -152,7 +158,7 @@ class NotAllowed(MingbaiError):
 class NotWithin(MingbaiError):
     """What is asked for is of the whole operator, and the right is for a part of it: as if it were not there."""
 
-    code = "not_found"
+    code = "not_within"
     template = "this is of the whole operator, and the right {needed} is limited to a part of it"
     http_status = 404
 
@@ -262,6 +268,8 @@ class Rates:
             return (1 - bucket.tokens) * 60 / per_minute
 
 
+# They change nothing in the database, and wait for the screener: others shall not wait for them.
+_WITHOUT_TRANSACTION = tuple(f"{API_ROOT}{path}" for path in ("screen", "rulebook/check", "rulebook/try"))
 RATES = Rates()
 _ANONYMOUS_PER_MINUTE = 60.0
 _TOUCH = timedelta(minutes=1)
@@ -276,6 +284,18 @@ class ApiGate:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not request.path.startswith(API_ROOT):
             return self.get_response(request)
+        try:
+            response = self._answer(request)
+        except RequestDataTooBig:
+            response = problem(413, "the body is larger than this console takes", code="too_large")
+        if response.status_code < 400 or response.headers.get("Content-Type", "").startswith(PROBLEM):
+            return response
+        told = problem(response.status_code)  # from before an operation was found: a page is no answer to a program
+        if "Allow" in response.headers:
+            told.headers["Allow"] = response.headers["Allow"]
+        return told
+
+    def _answer(self, request: HttpRequest) -> HttpResponse:
         request.rights = Rights()  # type: ignore[attr-defined]  # a session counts for nothing here
         request.token = None  # type: ignore[attr-defined]  # as above
         now = utc_now()
@@ -315,35 +335,34 @@ class ApiGate:
         request_hash = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode() + request.body).digest()
         known = IdempotencyKey.objects.filter(holder=token.ref, key=key).first()
         if known is not None:
-            return _repeated(known, request_hash, now)
-        is_ledger = request.path == f"{API_ROOT}screen"
+            return _repeated(known, request, request_hash, now)
         try:
-            if is_ledger:
+            if request.path in _WITHOUT_TRANSACTION:
                 row = IdempotencyKey.objects.create(
                     holder=token.ref, key=key, request_hash=request_hash, created_at=now
                 )
-                response = self._kept(row, self.get_response(request))
+                response = self._kept(row, request, self.get_response(request))
             else:
                 with transaction.atomic():
                     row = IdempotencyKey.objects.create(
                         holder=token.ref, key=key, request_hash=request_hash, created_at=now
                     )
-                    response = self._kept(row, self.get_response(request))
+                    response = self._kept(row, request, self.get_response(request))
                     if response.status_code >= 500:
                         transaction.set_rollback(True)
         except IntegrityError:  # the same key at the same time
             known = IdempotencyKey.objects.filter(holder=token.ref, key=key).first()
             if known is None:
                 raise
-            return _repeated(known, request_hash, now)
+            return _repeated(known, request, request_hash, now)
         return response
 
     @staticmethod
-    def _kept(row: IdempotencyKey, response: HttpResponse) -> HttpResponse:
-        if response.status_code >= 500:
+    def _kept(row: IdempotencyKey, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        if response.status_code >= 500 or response.streaming:  # a file is made anew: it changes nothing
             row.delete()
             return response
-        row.status, row.response = response.status_code, response.content
+        row.status, row.response = response.status_code, _sealed(request, response.content)
         row.content_type = response.headers.get("Content-Type", "")[:80]
         row.save(update_fields=("status", "response", "content_type"))
         return response
@@ -370,24 +389,47 @@ def has_nul(request: HttpRequest) -> bool:
     return False
 
 
-def _repeated(known: IdempotencyKey, request_hash: bytes, now: datetime) -> HttpResponse:
+def _sealed(request: HttpRequest, content: bytes) -> bytes:
+    """An answer as it is kept. It may hold the secret of a new token or the text of a message, neither of which is to
+    stand in the database: it opens with the caller's token and idempotency key only, which are not there either."""
+    nonce = os.urandom(12)
+    return nonce + AESGCM(_key_of(request)).encrypt(nonce, content, None)
+
+
+def _opened(request: HttpRequest, kept: bytes) -> bytes:
+    return AESGCM(_key_of(request)).decrypt(kept[:12], kept[12:], None)
+
+
+def _key_of(request: HttpRequest) -> bytes:
+    key = f"{_bearer(request)}\n{request.headers.get('Idempotency-Key', '')}"
+    return hmac.digest(b"mingbai idempotency 1", key.encode(), "sha256")
+
+
+def _repeated(known: IdempotencyKey, request: HttpRequest, request_hash: bytes, now: datetime) -> HttpResponse:
     if bytes(known.request_hash) != request_hash:
         return problem(422, "this Idempotency-Key was used for another request", code="idempotency_key_reused")
     if known.status is None:
         if now - known.created_at > _STALE:
             known.delete()
         return problem(409, "the first request with this key is still at work", code="idempotency_in_progress")
-    response = HttpResponse(bytes(known.response), content_type=known.content_type, status=known.status)
+    response = HttpResponse(
+        _opened(request, bytes(known.response)), content_type=known.content_type, status=known.status
+    )
     response.headers["Idempotency-Replayed"] = "true"
     return response
 
 
+def _bearer(request: HttpRequest) -> str:
+    """The secret that came with the request; "" for none."""
+    kind, _, secret = request.headers.get("Authorization", "").partition(" ")
+    return secret.strip() if kind.lower() == "bearer" else ""
+
+
 def _token_of(request: HttpRequest, now: datetime) -> Token | None:
-    header = request.headers.get("Authorization", "")
-    kind, _, secret = header.partition(" ")
-    if kind.lower() != "bearer" or not secret:
+    secret = _bearer(request)
+    if not secret:
         return None
-    found = Token.objects.filter(token_hash=token_hash(secret.strip())).select_related("account").first()
+    found = Token.objects.filter(token_hash=token_hash(secret)).select_related("account").first()
     if found is None or found.revoked_at is not None or found.expires_at <= now or not found.account.is_active:
         return None
     return found

@@ -6,24 +6,37 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from mingbai.contexts.audit.statements import answer, as_id
 from mingbai.contexts.people.choices import RequestState
 from mingbai.contexts.people.models import Account, Assignment, DataRequest, Team, Token, Unit
 from mingbai.contexts.people.policy import SECOND_FACTOR_ROLES, Action, Assigned, Reach, Rights
+
+# Asked with each request.
+_GIVEN: Final = """
+    SELECT given.role, given.unit_id, people_unit.code, people_unit.kind
+    FROM (
+        SELECT role, unit_id FROM people_assignment WHERE account_id = %s
+        UNION
+        SELECT people_assignment.role, people_assignment.unit_id FROM people_team_members
+        JOIN people_assignment ON people_assignment.team_id = people_team_members.team_id
+        WHERE people_team_members.account_id = %s
+    ) AS given
+    LEFT JOIN people_unit ON people_unit.id = given.unit_id
+"""
 
 
 def rights_of(account: Account, token: Token | None = None) -> Rights:
     """Everything the account may do, by its own roles and its teams'; a token narrows it."""
     if not account.is_active:
         return Rights()
-    rows = list(
-        Assignment.objects.filter(Q(account=account) | Q(team__members=account))
-        .values_list("role", "unit_id", "unit__code", "unit__kind")
-        .distinct()
-    )
+    rows = [
+        (role, unit and as_id(unit), code, kind) for role, unit, code, kind in answer(_GIVEN, account.pk, account.pk)
+    ]
     codes = access_codes_below({unit for _, unit, _, _ in rows} - {None})
     assigned = tuple(
         Assigned(role, unit_code or "", kind or "", tuple(codes.get(unit, ()))) for role, unit, unit_code, kind in rows

@@ -102,6 +102,15 @@ SENTENCES: dict[str, tuple[str, Promise]] = {
     "rulebook.shipped": ("scroll-text", gettext_lazy("The shipped rulebook is version 1")),
     "rulebook.found": ("scroll-text", gettext_lazy("A rulebook was found in force and taken over")),
     "rulebook.exported": ("file-down", gettext_lazy("%(actor)s exported the rulebook")),
+    "model.shipped": ("brain-circuit", gettext_lazy("The model that came with the program is known: %(subject)s")),
+    "model.found": ("brain-circuit", gettext_lazy("A model was found in use and taken over: %(subject)s")),
+    "model.learnt": ("brain-circuit", gettext_lazy("%(actor)s had a model learnt: %(subject)s")),
+    "model.shadow_started": ("brain-circuit", gettext_lazy("%(actor)s let a model decide in the shadow: %(subject)s")),
+    "model.shadow_stopped": ("brain-circuit", gettext_lazy("%(actor)s switched the shadow off")),
+    "model.proposed": ("send", gettext_lazy("%(actor)s proposed a model: %(subject)s")),
+    "model.approved": ("circle-check", gettext_lazy("%(actor)s approved a model, which is in force: %(subject)s")),
+    "model.rejected": ("circle-slash", gettext_lazy("%(actor)s rejected a model: %(subject)s")),
+    "model.went_back": ("rotate-ccw", gettext_lazy("%(actor)s put a model back: %(subject)s")),
     "run.asked": ("play", gettext_lazy("%(actor)s started a run over past messages")),
     "run.cancelled": ("x", gettext_lazy("%(actor)s cancelled a run")),
     "run.finished": ("check", gettext_lazy("A run over past messages finished")),
@@ -190,6 +199,8 @@ def name_of(ref: str, names: Mapping[str, str]) -> str:
         return _("unit %(code)s") % {"code": id}
     if kind == "message":
         return _("message %(id)s") % {"id": id[-12:]}
+    if kind == "model":
+        return _("model %(version)s") % {"version": id}
     if kind == "account":
         return _("account %(id)s") % {"id": id[-12:]}
     return ref

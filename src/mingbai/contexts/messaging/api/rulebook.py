@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pyarrow as pa
@@ -14,11 +14,20 @@ from ninja.params.functions import Query as Param
 from mingbai.contexts.messaging.api.screening import MAX_TEXT
 from mingbai.contexts.messaging.models import RulebookVersion, Run
 from mingbai.contexts.messaging.models.runs import RunKind
+from mingbai.contexts.messaging.queries import overview, traffic
 from mingbai.contexts.messaging.queries import rulebook as queries
-from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.services import rulebook as services
 from mingbai.contexts.messaging.services import runs
-from mingbai.contexts.people.http_api import MAX_LIMIT, PROBLEMS, NotFound, actor, allowed, from_cursor, to_cursor
+from mingbai.contexts.people.http_api import (
+    MAX_LIMIT,
+    PROBLEMS,
+    NotFound,
+    actor,
+    allowed,
+    found,
+    from_cursor,
+    to_cursor,
+)
 from mingbai.contexts.people.policy import Action
 from mingbai.kernel.clock import format_utc, utc_now
 from mingbai.kernel.verdicts import Verdict
@@ -91,7 +100,7 @@ class CheckOut(Schema):
 
 class TryIn(Schema):
     text: str = Field(max_length=2_000_000)
-    messages: list[str] = Field(min_length=1, max_length=200)
+    messages: list[Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]] = Field(min_length=1, max_length=200)
 
 
 class TriedOut(Schema):
@@ -105,24 +114,185 @@ class TryOut(Schema):
 
 
 class ReplayIn(Schema):
+    """against: what was recorded at the time, or what the version in force would decide today."""
+
     days: int = Field(7, ge=1, le=366)
+    against: Literal["recorded", "in_force"] = "recorded"
 
 
 class RunOut(Schema):
+    """Where a long computation is. result: counts; the messages it found are under `…/messages`."""
+
     id: UUID
     kind: str
     state: str
+    subject: str
     done: int
     total: int
+    asked_at: datetime
+    finished_at: datetime | None
     found: dict[str, Any]  # Any: counts on the way
-    result: dict[str, Any] | None  # Any: counts and references
+    result: dict[str, Any] | None  # Any: counts, by kind
     error: str
 
+    @staticmethod
+    def resolve_result(run: Run) -> dict[str, Any] | None:  # Any: as above
+        """Without references to messages: who may see which is asked where they are listed."""
+        if run.result is None:
+            return None
+        return {
+            name: {key: part for key, part in value.items() if key != "examples"} if isinstance(value, dict) else value
+            for name, value in run.result.items()
+            if name != "changes"
+        }
 
-@router.get("/rulebook", auth=allowed(Action.SEE_RULES), response={200: WholeVersion, **PROBLEMS})
-def in_force(request: HttpRequest) -> RulebookVersion:
-    """The version in force."""
-    return services.ensure_first(now=utc_now())
+
+class RunList(Schema):
+    items: list[RunOut]
+
+
+class ChangedOut(Schema):
+    """A recorded message whose verdict would change, as the token may see it."""
+
+    id: str
+    at: str
+    old: str
+    new: str
+    category: str
+    rules: list[str]
+    old_rules: list[str]
+    access_code: str
+    text: str
+    not_kept: str
+
+
+class ChangedPage(Schema):
+    items: list[ChangedOut]
+    total: int
+    next: str | None = None
+
+
+class RuleOut(Schema):
+    """One rule in force. hits: decisions of the period in which it fired; freed: of them wrongly stopped."""
+
+    id: str
+    line: int
+    category: str
+    action: str
+    priority: int
+    owner: str
+    reason: str
+    enabled: bool
+    valid_from: str
+    valid_to: str
+    is_in_force: bool
+    hits: int
+    freed: int
+
+
+class RuleList(Schema):
+    """is_behind: the ledger is still being indexed, and hits are not counted yet."""
+
+    items: list[RuleOut]
+    version: int
+    is_behind: bool
+
+
+class OneRule(RuleOut):
+    text: str
+
+
+class TermOut(Schema):
+    """From when on which version was in force, and how that came."""
+
+    seq: int
+    version: UUID
+    number: int
+    how: str
+    by: UUID | None
+    at: datetime
+    reason: str
+
+
+class TermList(Schema):
+    items: list[TermOut]
+
+
+class LineOut(Schema):
+    """kind: "", removed, added or skipped."""
+
+    kind: str
+    old_no: int | None
+    new_no: int | None
+    text: str
+
+
+class DifferenceOut(Schema):
+    added: int
+    removed: int
+    lines: list[LineOut]
+
+
+class InForceOut(WholeVersion):
+    """is_confirmed: the screener decides by it; null: the screener does not answer."""
+
+    is_confirmed: bool | None
+
+
+class RevisionIn(Schema):
+    revision: int = Field(ge=1, le=2**31 - 1)
+
+
+@router.get("/rulebook", auth=allowed(Action.SEE_RULES), response={200: InForceOut, **PROBLEMS})
+def in_force(request: HttpRequest) -> dict[str, _WEB]:
+    """The version in force, and whether the screener has it."""
+    version = services.ensure_first(now=utc_now())
+    is_confirmed = queries.is_confirmed(version, overview.screener_status())
+    return {**{name: getattr(version, name) for name in WholeVersion.model_fields}, "is_confirmed": is_confirmed}
+
+
+@router.get("/rulebook/rules", auth=allowed(Action.SEE_RULES), response={200: RuleList, **PROBLEMS})
+def rules(
+    request: HttpRequest,
+    days: int = Param(7, ge=1, le=366),
+    category: str = Param("", max_length=32),
+    text: str = Param("", max_length=100, description="part of id, owner or reason"),
+) -> dict[str, _WEB]:
+    """Rules of the version in force with what they hit, as far as the right reaches; most hits first."""
+    version = services.ensure_first(now=utc_now())
+    figures = _figures(request, queries.rules_of(version.text, now=utc_now()), days)
+    words = text.casefold()
+    listed = [
+        rule
+        for rule in figures.rules
+        if (not category or rule.category == category)
+        and (not words or any(words in field.casefold() for field in (rule.id, rule.owner, rule.reason)))
+    ]
+    listed.sort(key=lambda rule: (-rule.hits, rule.id))
+    return {"items": [_rule(rule) for rule in listed], "version": version.number, "is_behind": figures.is_behind}
+
+
+@router.get("/rulebook/rules/{path:id}", auth=allowed(Action.SEE_RULES), response={200: OneRule, **PROBLEMS})
+def rule(request: HttpRequest, id: str, days: int = Param(7, ge=1, le=366)) -> dict[str, _WEB]:
+    """One rule: what it says and what it hit."""
+    version = services.ensure_first(now=utc_now())
+    named = [one for one in queries.rules_of(version.text, now=utc_now()) if one.id == id]
+    if not named:
+        raise NotFound(what="rule", id=id)
+    return {**_rule(_figures(request, named, days).rules[0]), "text": queries.rule_text(version.text, id)}
+
+
+@router.get("/rulebook/history", auth=allowed(Action.SEE_RULES), response={200: TermList, **PROBLEMS})
+def history(request: HttpRequest) -> dict[str, _WEB]:
+    """What was in force from when on, newest first; at most 200."""
+    services.ensure_first(now=utc_now())
+    names = ("seq", "how", "by", "at", "reason")
+    return {
+        "items": [
+            {**{name: getattr(term, name) for name in names}, "version": term.version_id, "number": term.version.number}
+            for term in queries.history()[:200]
+        ]
+    }
 
 
 @router.get("/rulebook/versions", auth=allowed(Action.SEE_RULES), response={200: VersionPage, **PROBLEMS})
@@ -133,10 +303,10 @@ def versions(
 ) -> dict[str, _WEB]:
     """Newest first."""
     before = from_cursor(cursor)
-    found = queries.versions().order_by("-number")
+    listed = queries.versions().order_by("-number")
     if before is not None and isinstance(before.get("before"), int):
-        found = found.filter(number__lt=min(before["before"], 2**31 - 1))
-    page = list(found[: limit + 1])
+        listed = listed.filter(number__lt=max(0, min(before["before"], 2**31 - 1)))
+    page = list(listed[: limit + 1])
     following = to_cursor({"before": page[limit - 1].number}) if len(page) > limit else None
     return {"items": page[:limit], "next": following}
 
@@ -144,6 +314,18 @@ def versions(
 @router.get("/rulebook/versions/{uuid:id}", auth=allowed(Action.SEE_RULES), response={200: WholeVersion, **PROBLEMS})
 def version(request: HttpRequest, id: UUID) -> RulebookVersion:
     return _found(id)
+
+
+@router.get(
+    "/rulebook/versions/{uuid:id}/differences",
+    auth=allowed(Action.SEE_RULES),
+    response={200: DifferenceOut, **PROBLEMS},
+)
+def differences(request: HttpRequest, id: UUID, since: UUID | None = None) -> queries.Difference:
+    """What the version changes about another one: about its base, where `since` names none."""
+    version = _found(id)
+    other = _found(since) if since else version.base or services.ensure_first(now=utc_now())
+    return queries.difference(other.text, version.text)
 
 
 @router.post("/rulebook/versions", auth=allowed(Action.WRITE_RULES), response={201: WholeVersion, **PROBLEMS})
@@ -195,6 +377,24 @@ def withdraw(request: HttpRequest, id: UUID) -> RulebookVersion:
 
 
 @router.post(
+    "/rulebook/versions/{uuid:id}/rebase", auth=allowed(Action.WRITE_RULES), response={200: VersionOut, **PROBLEMS}
+)
+def rebase(request: HttpRequest, id: UUID, given: RevisionIn) -> RulebookVersion:
+    """Say that the draft was compared with what is in force now."""
+    _found(id)
+    return services.rebase_draft(id, revision=given.revision, by=_by(request), now=utc_now(), actor=actor(request))
+
+
+@router.post(
+    "/rulebook/versions/{uuid:id}/reopen", auth=allowed(Action.WRITE_RULES), response={200: VersionOut, **PROBLEMS}
+)
+def reopen(request: HttpRequest, id: UUID) -> RulebookVersion:
+    """What waits for approval is a draft again."""
+    _found(id)
+    return services.reopen(id, by=_by(request), now=utc_now(), actor=actor(request))
+
+
+@router.post(
     "/rulebook/versions/{uuid:id}/approve", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut, **PROBLEMS}
 )
 def approve(request: HttpRequest, id: UUID, given: WordsIn) -> RulebookVersion:
@@ -222,18 +422,18 @@ def roll_back(request: HttpRequest, id: UUID, given: WordsIn) -> RulebookVersion
     return services.roll_back(id, by=_by(request), now=utc_now(), reason=given.words, actor=actor(request))
 
 
-@router.post("/rulebook/check", auth=allowed(Action.SEE_RULES), response={200: CheckOut, **PROBLEMS})
+@router.post("/rulebook/check", auth=allowed(Action.WRITE_RULES), response={200: CheckOut, **PROBLEMS})
 def check(request: HttpRequest, given: TextIn) -> dict[str, _WEB]:
     """What is wrong with a text, with lines."""
-    found = traffic.client().check_rulebook(given.text)
-    return {"is_valid": found.is_valid, "problems": list(found.problems), "rules": len(found.rules)}
+    checked = traffic.client().check_rulebook(given.text)
+    return {"is_valid": checked.is_valid, "problems": list(checked.problems), "rules": len(checked.rules)}
 
 
-@router.post("/rulebook/try", auth=allowed(Action.SEE_RULES), response={200: TryOut, **PROBLEMS})
+@router.post("/rulebook/try", auth=allowed(Action.WRITE_RULES), response={200: TryOut, **PROBLEMS})
 def try_text(request: HttpRequest, given: TryIn) -> dict[str, _WEB]:
     """Messages by a draft and by what is in force; nothing is recorded."""
-    texts = pa.array([text[:MAX_TEXT] for text in given.messages], pa.string())
-    found = traffic.client().try_rulebook(given.text, pa.record_batch({"text": texts}))
+    texts = pa.array(given.messages, pa.string())
+    tried = traffic.client().try_rulebook(given.text, pa.record_batch({"text": texts}))
     return {
         "items": [
             {
@@ -241,7 +441,7 @@ def try_text(request: HttpRequest, given: TryIn) -> dict[str, _WEB]:
                 "in_force": Verdict(present["verdict"]).label,
                 "rules": draft["rules"],
             }
-            for draft, present in zip(found.draft, found.present, strict=True)
+            for draft, present in zip(tried.draft, tried.present, strict=True)
         ]
     }
 
@@ -259,38 +459,98 @@ def replay(request: HttpRequest, id: UUID, given: ReplayIn) -> Status[Run]:
         "since": format_utc(until - timedelta(days=given.days)),
         "until": format_utc(until),
         "days": given.days,
-        "against": "recorded",
+        "against": given.against,
         "content": draft.content,
     }
     run = runs.ask(RunKind.REPLAY_RULES, subject=draft.ref, asked=asked, now=now, by=_by(request), actor=actor(request))
     return Status(202, run)
 
 
+@router.get("/runs", auth=allowed(Action.SEE_RULES, Action.SEE_MODEL), response={200: RunList, **PROBLEMS})
+def list_runs(
+    request: HttpRequest, kind: Literal["replay_rules", "learn", "compare", "drift"] | None = None
+) -> dict[str, _WEB]:
+    """Newest first, at most 100."""
+    listed = Run.objects.filter(kind__in=_kinds(request, Action.SEE_RULES, Action.SEE_MODEL))
+    return {"items": list((listed.filter(kind=kind) if kind else listed)[:100])}
+
+
 @router.get("/runs/{uuid:id}", auth=allowed(Action.SEE_RULES, Action.SEE_MODEL), response={200: RunOut, **PROBLEMS})
 def run(request: HttpRequest, id: UUID) -> Run:
     """A long computation: a replay, learning, a comparison, a measure of drift."""
-    return _run(id)
+    return _run(request, id, Action.SEE_RULES, Action.SEE_MODEL)
+
+
+@router.get("/runs/{uuid:id}/messages", auth=allowed(Action.SEE_RULES), response={200: ChangedPage, **PROBLEMS})
+def replayed_messages(
+    request: HttpRequest,
+    id: UUID,
+    side: Literal["blocked", "freed"] = "blocked",
+    cursor: str | None = Param(None, max_length=500),
+    limit: int = Param(50, ge=1, le=200),
+) -> dict[str, _WEB]:
+    """What a replay would newly stop, or newly let pass."""
+    start = (from_cursor(cursor) or {}).get("start", 0)
+    start = start if isinstance(start, int) and 0 <= start < 1_000_000 else 0
+    found_run = _run(request, id, Action.SEE_RULES, None)
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    rows, total = queries.changed_messages(found_run, side, rights, start=start, count=limit)
+    return {
+        "items": [_changed(row) for row in rows],
+        "total": total,
+        "next": to_cursor({"start": start + limit}) if start + limit < total else None,
+    }
 
 
 @router.post(
-    "/runs/{uuid:id}/cancel", auth=allowed(Action.WRITE_RULES, Action.MANAGE_MODEL), response={200: RunOut, **PROBLEMS}
+    "/runs/{uuid:id}/cancel",
+    auth=allowed(Action.WRITE_RULES, Action.APPROVE_RULES, Action.MANAGE_MODEL, Action.APPROVE_MODEL),
+    response={200: RunOut, **PROBLEMS},
 )
 def cancel(request: HttpRequest, id: UUID) -> Run:
-    return runs.cancel(_run(id).pk, by=_by(request), now=utc_now(), actor=actor(request))
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    rules_right = next((a for a in (Action.WRITE_RULES, Action.APPROVE_RULES) if rights.may(a)), None)
+    model_right = next((a for a in (Action.MANAGE_MODEL, Action.APPROVE_MODEL) if rights.may(a)), None)
+    run_ = _run(request, id, rules_right, model_right)
+    return runs.cancel(run_.pk, by=_by(request), now=utc_now(), actor=actor(request))
+
+
+def _figures(request: HttpRequest, rows: list[queries.RuleRow], days: int) -> queries.Figures:
+    now = utc_now()
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    return queries.rule_figures(rows, rights, since=now - timedelta(days=days), until=now)
+
+
+def _rule(row: queries.RuleRow) -> dict[str, _WEB]:
+    return {**{name: getattr(row, name) for name in RuleOut.model_fields}, "action": row.action.label}
+
+
+def _changed(row: queries.ChangedMessage) -> dict[str, _WEB]:
+    return {
+        **{name: getattr(row, name) for name in ("id", "at", "rules", "old_rules", "access_code", "text", "not_kept")},
+        "old": row.old.label,
+        "new": row.new.label,
+        "category": row.category.label,
+    }
+
+
+def _kinds(request: HttpRequest, for_rules: Action | None, for_model: Action | None) -> list[str]:
+    """Kinds of run that the caller may see: replays with the one right, what is about models with the other."""
+    rights = request.rights  # type: ignore[attr-defined]  # set by the gate
+    kinds: list[str] = []
+    if for_rules is not None and rights.may(for_rules):
+        kinds.append(RunKind.REPLAY_RULES)
+    if for_model is not None and rights.may(for_model):
+        kinds += [RunKind.LEARN, RunKind.COMPARE, RunKind.DRIFT]
+    return kinds
 
 
 def _found(id: UUID) -> RulebookVersion:
-    found = RulebookVersion.objects.filter(pk=id).first()
-    if found is None:
-        raise NotFound(what="rulebook version", id=id)
-    return found
+    return found(RulebookVersion.objects.select_related("base"), "rulebook version", id)
 
 
-def _run(id: UUID) -> Run:
-    found = Run.objects.filter(pk=id).first()
-    if found is None:
-        raise NotFound(what="run", id=id)
-    return found
+def _run(request: HttpRequest, id: UUID, for_rules: Action | None, for_model: Action | None) -> Run:
+    return found(Run.objects.filter(kind__in=_kinds(request, for_rules, for_model)), "run", id)
 
 
 def _by(request: HttpRequest) -> UUID:

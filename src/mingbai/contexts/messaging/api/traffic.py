@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from django.http import FileResponse, HttpRequest
+from django.http import FileResponse, HttpRequest, QueryDict
 from ninja import Field, Router, Schema, Status
 from ninja.params.functions import Query as Param
 
 from mingbai.connectors.ledger_index import Decision, Hit, Query, pseudonyms_of
+from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.messaging.queries import overview as overviews
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.queries.explained import explained
 from mingbai.contexts.messaging.queries.freed import FreedException, exception, exceptions
+from mingbai.contexts.messaging.queries.searches import saved_searches
 from mingbai.contexts.messaging.services import searches
 from mingbai.contexts.messaging.services.evidence import export_evidence
 from mingbai.contexts.messaging.services.exports import export_messages
-from mingbai.contexts.messaging.services.freeing import DEFAULT_DAYS, MAX_DAYS, end_exception, free_message
+from mingbai.contexts.messaging.services.freeing import DEFAULT_DAYS, MAX_DAYS, end_exception, free_message, message_ref
 from mingbai.contexts.messaging.services.review import open_appeal
 from mingbai.contexts.messaging.services.unmask import FIELDS, unmask
+from mingbai.contexts.messaging.views.filters import saved_query, search_of
 from mingbai.contexts.messaging.views.freeing import hosts_of
-from mingbai.contexts.people.http_api import MAX_LIMIT, PROBLEMS, NotFound, actor, allowed, reach
+from mingbai.contexts.people.http_api import MAX_LIMIT, PROBLEMS, NotFound, actor, allowed, own_account, reach
 from mingbai.contexts.people.policy import Action
+from mingbai.contexts.people.queries import names_of
 from mingbai.kernel.clock import as_utc, utc_now
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Reason, Verdict
@@ -126,6 +130,48 @@ class CampaignOut(Schema):
     last_at: datetime
 
 
+class DoneOut(Schema):
+    """What a person or a job did about a message. what: kind of entry."""
+
+    at: datetime
+    what: str
+    by: str
+    reason: str
+
+
+class DoneList(Schema):
+    items: list[DoneOut]
+
+
+class SearchOut(Schema):
+    """query: as in the address of the page of messages; numbers stand in it as pseudonyms."""
+
+    id: UUID
+    name: str
+    query: str
+    is_own: bool
+    is_shared: bool
+    owner: str
+
+
+class SearchList(Schema):
+    items: list[SearchOut]
+
+
+class SearchIn(Schema):
+    name: str = Field(min_length=1, max_length=80)
+    query: str = Field("", max_length=2000)
+    is_shared: bool = False
+
+
+class HealthOut(Schema):
+    """screener: what it says of itself, null: it does not answer. disk: the last forecast, null before the first."""
+
+    screener: dict[str, Any] | None  # Any: JSON, as `mingbai screener` answers
+    disk: dict[str, Any] | None  # Any: JSON, see docs/reference/cli.md
+    newest: datetime | None  # of the decisions within the caller's scope
+
+
 class OverviewOut(Schema):
     """Counts of a window, exact."""
 
@@ -182,6 +228,18 @@ def overview(request: HttpRequest, span: SpanName = "day") -> dict[str, _WEB]:
         "series": [_step(bucket) for bucket in found.series],
         "campaigns": [_campaign(one) for one in found.campaigns],
         "freed": overviews.freed_count(window.since, window.until, scope),
+    }
+
+
+@router.get("/health", auth=allowed(Action.SEE_OVERVIEW), response={200: HealthOut, **PROBLEMS})
+def health(request: HttpRequest) -> dict[str, _WEB]:
+    """Does everything work: the screener with its policy and alarms, the disk, how fresh the newest decision is."""
+    scope = traffic.scope_of(reach(request, Action.SEE_OVERVIEW))
+    newest = traffic.index().search(Query(), 1, None, scope).hits
+    return {
+        "screener": overviews.screener_status(),
+        "disk": overviews.disk(),
+        "newest": newest[0].at if newest else None,
     }
 
 
@@ -279,6 +337,25 @@ def decision(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     return _whole(request, hit, found, unmasked=False)
 
 
+@router.get("/messages/{uuid:id}/history", auth=allowed(Action.SEE_MESSAGES), response={200: DoneList, **PROBLEMS})
+def message_history(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
+    """What was done about it, newest first."""
+    _visible(request, id, Action.SEE_MESSAGES)
+    entries = list(audit.entries(subject=message_ref(id))[:100])
+    names = names_of([entry.actor for entry in entries])
+    return {
+        "items": [
+            {
+                "at": entry.at,
+                "what": entry.kind,
+                "by": names.get(entry.actor, entry.actor),
+                "reason": str(entry.data.get("reason") or entry.data.get("note") or ""),
+            }
+            for entry in entries
+        ]
+    }
+
+
 @router.post("/messages/{uuid:id}/unmask", auth=allowed(Action.UNMASK), response={200: OneDecision, **PROBLEMS})
 def unmask_message(request: HttpRequest, id: UUID, given: Reasoned) -> dict[str, _WEB]:
     """The decision with its numbers and text; the reason is recorded and the auditor sees it."""
@@ -292,8 +369,10 @@ def free(request: HttpRequest, id: UUID, given: FreeIn) -> Status[dict[str, _WEB
     """Let exactly this message pass: same normalised text, links, contact numbers and sender. Another link does not."""
     hit, found = _visible(request, id, Action.FREE_MESSAGE)
     original = found.original or {}
-    if original.get("text") is None:
-        raise BadValue(field="id", value=str(id), expected="a message whose text is still kept")
+    if hit.verdict < Verdict.FLAG:
+        raise BadValue(field="id", value=str(id), expected="a message that was flagged, held or blocked")
+    if original.get("text") is None or (hit.sender is not None and original.get("sender") is None):
+        raise BadValue(field="id", value=str(id), expected="a message whose text and sender are still kept")
     key = traffic.client().free_key(original["text"], sender=original.get("sender"), access_code=hit.access_code)
     made = free_message(
         hit,
@@ -328,35 +407,65 @@ def evidence(request: HttpRequest, id: UUID) -> FileResponse:
     return FileResponse(file, filename=f"mingbai-evidence-{id}.zip", as_attachment=True, content_type="application/zip")
 
 
+class ExportIn(Schema):
+    """kind: csv for a spreadsheet, jsonl for programs. query: as in the address of the page of messages."""
+
+    kind: Literal["csv", "jsonl"] = "csv"
+    query: str = Field("period=day", max_length=2000)
+
+
 @router.post("/messages/export", auth=allowed(Action.EXPORT_MESSAGES), response={200: bytes, **PROBLEMS})
-def export(
-    request: HttpRequest,
-    kind: Literal["csv", "jsonl"] = "csv",
-    since: datetime | None = None,
-    until: datetime | None = None,
-    verdict: list[VerdictName] = Param([], max_length=4),
-) -> FileResponse:
+def export(request: HttpRequest, given: ExportIn) -> FileResponse:
     """What fits, newest first, masked as the token may see it; that it was taken is recorded."""
     rights = request.rights  # type: ignore[attr-defined]  # set by the gate
     now = utc_now()
-    query = Query(
-        since=as_utc(since, "since") if since else now - timedelta(days=1),
-        until=as_utc(until, "until") if until else None,
-        verdicts=tuple(Verdict[name.upper()] for name in verdict),
-    )
+    asked = search_of(QueryDict(given.query), now)
+    for name, expected in asked.problems.items():
+        raise BadValue(field=f"query.{name}", value=asked.first(name), expected=str(expected))
     made = export_messages(
-        query,
-        (),
+        asked.query,
+        asked.who,
+        asked.words if rights.may(Action.SEE_TEXT) else (),
         scope=traffic.scope_of(reach(request, Action.EXPORT_MESSAGES)),
         rights=rights,
-        kind=kind,
+        kind=given.kind,
         actor=actor(request),
-        asked=request.META.get("QUERY_STRING", "")[:1000],
+        asked=asked.to_query(),
         now=now,
     )
-    return FileResponse(
-        made.file, as_attachment=True, filename=f"messages.{kind}", content_type="application/octet-stream"
+    response = FileResponse(
+        made.file, as_attachment=True, filename=f"messages.{given.kind}", content_type="application/octet-stream"
     )
+    response.headers["X-Rows"] = str(made.rows)
+    response.headers["X-Is-Cut"] = "yes" if made.is_cut else "no"
+    return response
+
+
+# -- saved searches
+
+
+@router.get("/searches", auth=allowed(Action.SEE_MESSAGES), response={200: SearchList, **PROBLEMS})
+def list_searches(request: HttpRequest) -> dict[str, _WEB]:
+    """One's own first, then those that people of the same teams share."""
+    return {"items": saved_searches(own_account(request).pk)}
+
+
+@router.post("/searches", auth=allowed(Action.SEE_MESSAGES), response={201: SearchOut, **PROBLEMS})
+def save_search(request: HttpRequest, given: SearchIn) -> Status[dict[str, _WEB]]:
+    owner = own_account(request)
+    query = saved_query(given.query)
+    row = searches.save_search(owner.pk, given.name, query, is_shared=given.is_shared, now=utc_now())
+    shown = {"id": row.pk, "name": row.name, "query": row.query, "is_shared": row.is_shared}
+    return Status(201, {**shown, "is_own": True, "owner": str(owner)})
+
+
+@router.delete("/searches/{uuid:id}", auth=allowed(Action.SEE_MESSAGES), response={204: None, **PROBLEMS})
+def delete_search(request: HttpRequest, id: UUID) -> Status[None]:
+    owner = own_account(request).pk
+    if not any(one.id == id and one.is_own for one in saved_searches(owner)):
+        raise NotFound(what="search", id=id)
+    searches.delete_search(owner, id, now=utc_now())
+    return Status(204, None)
 
 
 # -- exceptions

@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db.models import Avg, Count, Min, Q
 from django.utils import timezone
 
+from mingbai.contexts.audit.statements import Table, answer
 from mingbai.contexts.messaging import policy
 from mingbai.contexts.messaging.models.review import (
     Appeal,
@@ -23,7 +24,6 @@ from mingbai.contexts.messaging.models.review import (
     ItemKind,
     ItemState,
     Label,
-    LabelSource,
     ReviewDecision,
     ReviewItem,
 )
@@ -36,6 +36,16 @@ from mingbai.kernel.masking import masked_number
 from mingbai.kernel.verdicts import Category, Verdict
 
 _SIMILAR: Final = 3
+# Asked with each message (why so: audit.statements). Blind: not what somebody said about this very message.
+_LABELS = Table(Label)
+_LIKE: Final = (
+    "WHERE %s = %%s AND withdrawn_at IS NULL AND source <> 'gold' AND entry_id <> %%s"
+    f" ORDER BY at DESC LIMIT {_SIMILAR}"
+)
+_OTHERS: Final = (
+    "SELECT COUNT(*) FROM (SELECT 1 FROM messaging_reviewitem WHERE campaign = %s AND state = 'waiting'"
+    " AND kind IN ('held', 'flagged') LIMIT 1000) AS others"
+)
 _BACKLOG_S: Final = 3.0  # counting a hundred thousand waiting ones takes a while; everybody may share the answer
 
 
@@ -66,6 +76,10 @@ class Desk:
     waiting_in_campaign: int
 
     @property
+    def is_appeal(self) -> bool:
+        return self.item.kind == ItemKind.APPEAL
+
+    @property
     def is_held(self) -> bool:
         return self.item.verdict == Verdict.HOLD
 
@@ -94,25 +108,18 @@ def _spans(opened: Opened, length: int) -> list[dict[str, object]]:
 
 
 def _similar(item: ReviewItem) -> list[Similar]:
-    chosen = Q()
-    if item.text_hash:
-        chosen |= Q(text_hash=item.text_hash)
-    if item.campaign:
-        chosen |= Q(campaign=item.campaign)
-    if not chosen:
-        return []
-    labels = (
-        Label.objects.filter(chosen, withdrawn_at=None)
-        .exclude(entry_id=item.entry_id)  # blind: not what somebody said about this very message
-        .exclude(source=LabelSource.GOLD)
-        .order_by("-at")[:_SIMILAR]
-    )
+    found = {
+        label.pk: label
+        for name, value in (("text_hash", item.text_hash), ("campaign", item.campaign))
+        if value
+        for label in _LABELS.rows(_LIKE % name, value, item.entry_id)
+    }
     return [
         Similar(
             Verdict(label.verdict), Category(label.category), label.at,
             bool(item.text_hash) and label.text_hash == item.text_hash,
         )
-        for label in labels
+        for label in sorted(found.values(), key=lambda label: label.at, reverse=True)[:_SIMILAR]
     ]  # fmt: skip
 
 
@@ -120,10 +127,7 @@ def _waiting_in_campaign(item: ReviewItem) -> int:
     """Others of the campaign that wait here; counted up to 1000."""
     if not item.campaign:
         return 0
-    others = ReviewItem.objects.filter(
-        campaign=item.campaign, state=ItemState.WAITING, kind__in=(ItemKind.HELD, ItemKind.FLAGGED)
-    )
-    return others[:1000].count()
+    return int(answer(_OTHERS, item.campaign)[0][0])
 
 
 def held_by(account: Account) -> ReviewItem | None:
@@ -284,7 +288,7 @@ def team(now: datetime, days: int = 7) -> Team:
         kappa=policy.cohens_kappa(_answers(pair) for pair in pairs),
         pairs=_by_pair(pairs),
         disagreements=list(open_disagreements()[:50]),
-        gold=_gold(),
+        gold=gold(),
         campaigns=list(CampaignDecision.objects.select_related("account").order_by("-at")[:10]),
         per_hour=_per_hour(decided, now),
     )
@@ -363,7 +367,8 @@ def _people(decided: Any, seconds: list[ReviewDecision]) -> list[Person]:  # Any
     return people
 
 
-def _gold() -> list[dict[str, Any]]:  # Any: as in Team
+def gold() -> list[dict[str, Any]]:  # Any: as in Team
+    """Gold messages with their counts, those in use first."""
     rows = Gold.objects.annotate(
         n=Count("items__decisions", filter=Q(items__decisions__undone_at=None)),
         right=Count("items__decisions", filter=Q(items__decisions__undone_at=None, items__decisions__is_right=True)),

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+from mingbai.contexts.audit.statements import Table
 from mingbai.contexts.messaging.models.review import Label, LabelSource
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Verdict
@@ -25,6 +26,11 @@ _STRENGTH: Final = {
     LabelSource.REVIEW: 3,
 }
 _CHUNK: Final = 2000
+_LABELS = Table(Label)
+_REPLACED: Final = ("verdict", "category", "by", "at", "withdrawn_at", "text_hash", "campaign")
+_REPLACE: Final = "ON CONFLICT (entry_id, source) DO UPDATE SET " + ", ".join(
+    f'"{name}" = EXCLUDED."{name}"' for name in _REPLACED
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +67,11 @@ def record_label(
     """
     if source not in LabelSource.values:
         raise BadValue(field="source", value=source, expected=f"one of {', '.join(LabelSource.values)}")
-    record_labels(
-        [
-            Label(
-                stream=stream, seq=seq, entry_id=entry_id, text_hash=text_hash, campaign=campaign,
-                verdict=int(verdict), category=int(category), source=source, by=by, at=now,
-            )
-        ]
+    label = Label(
+        stream=stream, seq=seq, entry_id=entry_id, text_hash=text_hash, campaign=campaign,
+        verdict=int(verdict), category=int(category), source=source, by=by, at=now,
     )  # fmt: skip
+    _LABELS.insert(label, _REPLACE)
 
 
 def record_labels(labels: list[Label]) -> None:
@@ -78,7 +81,7 @@ def record_labels(labels: list[Label]) -> None:
         batch_size=500,
         update_conflicts=True,
         unique_fields=["entry_id", "source"],
-        update_fields=["verdict", "category", "by", "at", "withdrawn_at", "text_hash", "campaign"],
+        update_fields=_REPLACED,
     )
 
 

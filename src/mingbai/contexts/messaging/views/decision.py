@@ -14,6 +14,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from mingbai.connectors.ledger_index import Decision, Hit, Query, Scope
 from mingbai.contexts.audit import queries as audit_queries
+from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.queries.explained import Explained, explained
 from mingbai.contexts.messaging.queries.freed import exception_of
 from mingbai.contexts.messaging.queries.traffic import (
@@ -67,7 +68,7 @@ def message_unmask(request: RequestWithRights, id: UUID) -> HttpResponse:
         try:
             unmask(hit, fields=FIELDS, reason=reason, actor=request.user.ref, now=utc_now())
         except BadValue as error:
-            problem = str(error)
+            problem = said(error)
         else:
             return _page(request, hit, decision, unmasked=True)
     context = {"message": shown(hit, None, request.rights), "problem": problem, "reason": reason, "now": utc_now()}
@@ -86,7 +87,7 @@ def message_appeal(request: RequestWithRights, id: UUID) -> HttpResponse:
         try:
             open_appeal(hit, words=words, by=request.user.ref, now=utc_now())
         except (BadValue, AppealOpen) as error:
-            problem = str(error)
+            problem = said(error)
         else:
             flash.success(request, _("The appeal is made. A person reads it; the answer stands on this page."))
             if request.headers.get("HX-Request") == "true":

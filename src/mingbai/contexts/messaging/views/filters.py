@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from mingbai.connectors.ledger_index import Query
+from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.words import reason_word
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Reason, Verdict
@@ -72,7 +73,7 @@ def search_of(data: QueryDict, now: datetime) -> Search:
         try:
             parts[into] = make(given[name])  # type: ignore[operator]  # a function of the values
         except BadValue as error:
-            problems[name] = str(error)
+            problems[name] = said(error)
         except ValueError:
             problems[name] = _("%(value)s cannot be read") % {"value": given[name][0][:80]}
 
@@ -96,7 +97,7 @@ def search_of(data: QueryDict, now: datetime) -> Search:
     try:
         query = Query(**parts)  # type: ignore[arg-type]  # each read above as the query has it
     except BadValue as error:
-        problems[str(error.data["field"])] = str(error)
+        problems[str(error.data["field"])] = said(error)
         query = Query()
     return Search(given, query, who, words, problems)  # type: ignore[arg-type]  # pseudonyms, as `_hashes` gives them
 

@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from mingbai.connectors.ledger_index import Decision, Hit
 from mingbai.connectors.screening_client import FreeKey
+from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.queries.freed import exception, exception_of, exceptions
 from mingbai.contexts.messaging.queries.traffic import (
     client,
@@ -61,7 +62,7 @@ def free(request: RequestWithRights, id: UUID) -> HttpResponse:
                 data_dir=installed_settings().data, now=now,
             )  # fmt: skip
         except (BadValue, FreedAlready) as error:
-            problem = str(error)
+            problem = said(error)
         else:
             flash.success(request, _("Freed. The same message passes from now on; a changed link is screened anew."))
             return _done(request, reverse("message", args=[id]))
@@ -88,7 +89,7 @@ def _key(hit: Hit, decision: Decision) -> tuple[FreeKey | None, str]:
     try:
         found = client().free_key(original["text"], sender=original.get("sender"), access_code=hit.access_code)
     except MingbaiError as error:
-        return None, str(error)
+        return None, said(error)
     return found, ""
 
 
@@ -134,7 +135,7 @@ def end(request: RequestWithRights, id: UUID) -> HttpResponse:
                 now=now,
             )
         except BadValue as error:
-            problem = str(error)
+            problem = said(error)
         else:
             flash.success(request, _("The exception is over: the message is screened like any other."))
             return _done(request, reverse("freed"))

@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
 
 from mingbai.connectors.ledger_index import TextPage, pseudonyms_of
+from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.queries.searches import saved_searches
 from mingbai.contexts.messaging.queries.traffic import (
     Shown,
@@ -214,7 +215,7 @@ def search_save(request: RequestWithRights) -> HttpResponse:
             now=utc_now(),
         )
     except BadValue as error:
-        flash.error(request, str(error))
+        flash.error(request, said(error))
     else:
         flash.success(request, _("The search is saved."))
     return redirect(f"{reverse('messages')}?{query}")

@@ -11,9 +11,12 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.signals import user_logged_out
 from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import get_token
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
-from django.urls import path
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_POST
@@ -213,8 +216,6 @@ def _answer(
     if request.method == "POST" and not is_fragment and status == 200:
         if note:
             messages.add_message(request, messages.WARNING if kind == "warn" else messages.INFO, note)
-        from django.urls import reverse
-
         return redirect(f"{reverse('review')}?queue={queue}" if queue else reverse("review"))
     now = utc_now()
     context = {
@@ -232,13 +233,25 @@ def _answer(
         context |= {
             "desk": queries.desk(item),
             "keys": _keys(get_language() or ""),
+            "held": _held_fields(item),
             "keep_s": max(5, _settings().lease_s // 3),
         }
     else:
         queues = queries.backlog(fresh=is_empty)
         context |= {"queues": queues, "is_empty": is_empty, "waiting": sum(one.waiting for one in queues)}
-    name = "messaging/review_desk.html" if is_fragment else "messaging/review.html"
-    return render(request, name, context, status=status)
+    if not is_fragment:
+        return render(request, "messaging/review.html", context, status=status)
+    # Without the request: a fragment needs nothing of what every page knows (navigation, messages), only the token.
+    context["csrf_token"] = get_token(request)
+    return HttpResponse(render_to_string("messaging/review_desk.html", context), status=status)
+
+
+def _held_fields(item: ReviewItem) -> SafeString:
+    """What each form about a message says of it."""
+    return format_html(
+        '<input type="hidden" name="item" value="{}"><input type="hidden" name="lease" value="{}">',
+        item.pk, item.lease,
+    )  # fmt: skip
 
 
 def _today(request: RequestWithRights, now: datetime, *, is_one_more: bool) -> int:

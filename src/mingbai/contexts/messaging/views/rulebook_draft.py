@@ -24,6 +24,7 @@ from mingbai.connectors.screening_client import (
     ScreenerUnavailable,
     Tried,
 )
+from mingbai.contexts.audit.words import said, said_so
 from mingbai.contexts.messaging.models import RulebookState, RulebookVersion, Run, RunKind
 from mingbai.contexts.messaging.queries import rulebook as queries
 from mingbai.contexts.messaging.queries import traffic
@@ -124,7 +125,7 @@ def _reader(request: RequestWithRights, found: RulebookVersion) -> HttpResponse:
 
 def problem_rows(problems: tuple[RulebookProblem, ...]) -> list[dict[str, Any]]:  # Any: JSON
     return [
-        {"line": one.line, "rule": one.rule, "field": one.field, "value": one.value, "expected": one.expected}
+        {"line": one.line, "rule": one.rule, "field": one.field, "value": one.value, "expected": said_so(one.expected)}
         for one in problems
     ]
 
@@ -186,7 +187,7 @@ def _save(request: RequestWithRights, id: UUID) -> RulebookVersion:
         messages.error(request, _("Version %(number)s is no longer a draft.") % {"number": draft.number})
         raise _Conflict(redirect("rulebook_version", id)) from None
     except BadValue as error:
-        messages.error(request, str(error))
+        messages.error(request, said(error))
         page = _editor(request, draft, text=text, comment=comment, status=422)
         raise _Conflict(page) from None
 
@@ -373,14 +374,14 @@ def submit(request: RequestWithRights, id: UUID) -> HttpResponse:
     except services.HasProblems:
         return _editor(request, _found(id), extra={"refused": _("Mend what is listed below, then submit.")}, status=422)
     except services.BaseIsOld:
-        said = _("Another version came into force meanwhile. Compare, take over what it changed, and confirm.")
-        return _editor(request, _found(id), extra={"refused": said}, status=409)
+        text = _("Another version came into force meanwhile. Compare, take over what it changed, and confirm.")
+        return _editor(request, _found(id), extra={"refused": text}, status=409)
     except BadValue:
-        said = _("Say in a few words what the version changes and why: the second person reads it.")
-        return _editor(request, _found(id), extra={"refused": said, "needs_comment": True}, status=422)
+        text = _("Say in a few words what the version changes and why: the second person reads it.")
+        return _editor(request, _found(id), extra={"refused": text, "needs_comment": True}, status=422)
     except ScreenerUnavailable:
-        said = _("The screener does not answer, so the draft could not be checked. It is saved; submit it later.")
-        return _editor(request, _found(id), extra={"refused": said}, status=503)
+        text = _("The screener does not answer, so the draft could not be checked. It is saved; submit it later.")
+        return _editor(request, _found(id), extra={"refused": text}, status=503)
     messages.success(request, _("Submitted. A second person has to approve it."))
     return redirect("rulebook_version", id)
 
@@ -402,8 +403,8 @@ def approve(request: RequestWithRights, id: UUID) -> HttpResponse:
         messages.error(request, _("You wrote or submitted this version: a second person has to approve it."))
         return _with_status(_reader(request, _found(id)), 403)
     except services.BaseIsOld:
-        said = _("Another version came into force since this one was begun: its author has to compare.")
-        messages.error(request, said)
+        text = _("Another version came into force since this one was begun: its author has to compare.")
+        messages.error(request, text)
     except services.HasProblems:
         messages.error(request, _("The version is not valid: it cannot come into force."))
     except (services.WrongState, services.StaleEdit):

@@ -266,7 +266,7 @@ def sign_out(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
 
 
 @router.delete(
-    "/accounts/{uuid:id}/sessions/{session}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS}
+    "/accounts/{uuid:id}/sessions/{int:session}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS}
 )
 def end_session(request: HttpRequest, id: UUID, session: int) -> Status[None]:
     account = _reachable(request, id)
@@ -313,7 +313,7 @@ def my_sessions(request: HttpRequest) -> dict[str, _WEB]:
     return {"items": _sessions(own_account(request))}
 
 
-@router.delete("/me/sessions/{session}", auth=allowed(), response={204: None, **PROBLEMS})
+@router.delete("/me/sessions/{int:session}", auth=allowed(), response={204: None, **PROBLEMS})
 def end_my_session(request: HttpRequest, session: int) -> Status[None]:
     is_number = 0 < session < 2**63  # as above
     if not is_number or not sessions.end_session(own_account(request), session, actor=actor(request), now=utc_now()):

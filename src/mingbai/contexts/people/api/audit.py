@@ -129,7 +129,7 @@ def head(request: HttpRequest) -> dict[str, _WEB]:
     }
 
 
-@router.get("/audit/{seq}", auth=allowed(Action.SEE_AUDIT), response={200: EntryOut, **PROBLEMS})
+@router.get("/audit/{int:seq}", auth=allowed(Action.SEE_AUDIT), response={200: EntryOut, **PROBLEMS})
 def get_entry(request: HttpRequest, seq: int) -> dict[str, _WEB]:
     whole(request, Action.SEE_AUDIT)
     entry = audit.entry(seq) if 0 < seq < 2**63 else None

@@ -9,15 +9,15 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import Http404, HttpRequest
 from django.urls import reverse
-from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from mingbai.contexts.audit.words import said
 from mingbai.contexts.people import queries
 from mingbai.contexts.people.models import Account, Unit
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.rights import RequestWithRights
 from mingbai.contexts.people.services.roles import Within
-from mingbai.kernel.errors import BadValue, MingbaiError
+from mingbai.kernel.errors import MingbaiError
 
 T = TypeVar("T")
 
@@ -36,12 +36,7 @@ def words_of(error: MingbaiError) -> str:
     """An error of the house for the screen."""
     if error.code in _WORDS:
         return str(_WORDS[error.code])
-    if isinstance(error, BadValue):
-        return _("Not accepted: %(value)s. Expected: %(expected)s") % {
-            "value": error.data.get("value") or "–",
-            "expected": _(str(error.data.get("expected", ""))),
-        }
-    return str(error)
+    return said(error)
 
 
 def attempt(request: HttpRequest, work: Callable[[], T], done: str) -> T | None:

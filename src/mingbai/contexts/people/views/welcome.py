@@ -54,7 +54,7 @@ def welcome(request: HttpRequest, secret: str) -> HttpResponse:
         except InvitationInvalid:
             return render(request, "people/welcome_gone.html", status=410)
         else:
-            login(request, account, backend="allauth.account.auth_backends.AuthenticationBackend")
+            login(request, account)
             # As allauth does after its own form, so that setting up a second factor does not ask for it again.
             record_authentication(request, account, method="password", reauthenticated=True)
             return redirect("home")

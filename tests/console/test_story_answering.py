@@ -1,0 +1,157 @@
+"""The main stories of those who answer for rules, models, people and the record, in a real Chromium."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import pytest
+
+from mingbai.kernel.verdicts import Verdict
+from tests.console.browser import Visit, World, eventually, now_text
+from tests.console.world import PASSWORD
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("chromium")]
+
+both = pytest.mark.parametrize(("language", "device"), [("en", "desktop"), ("zh", "phone")])
+IN_FORCE_S = 2.0  # "in force within a second", seen from here: two processes and a busy machine
+
+
+@both
+def test_a_rule_is_written_tried_replayed_approved_by_another_in_force_and_rolled_back(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    word = f"暗号{now_text()}"
+    author = visit("author", language, device)
+    page = author.open("/rulebook/")
+    press, write = page.keyboard.press, page.keyboard.type
+    press("n")
+    page.wait_for_selector(".codebox.is-painted")
+    draft = urlsplit(page.url).path
+    page.focus("#code")
+    press("Control+End")
+    write(f'\n[[rule]]\nid = "fraud.story-{now_text()}"\ncateg')
+    page.wait_for_selector("#code-proposals li")
+    press("Enter")  # the proposal completes the field and offers its values
+    write("frau")
+    press("Enter")
+    press("End")
+    write('\naction = "delete"\n')
+    page.wait_for_selector(".problem")  # said at its line, while one writes
+    page.wait_for_selector(".codebox-gutter .is-bad")
+    press("ArrowUp")
+    press("End")
+    press("Shift+Home")
+    write(f'action = "block"\nowner = "author"\nreason = "a story"\nkeywords = ["{word}"]')
+    page.wait_for_function("() => document.querySelectorAll('.problem').length === 0")
+
+    page.fill("#messages", f"明天见，{word}\n明天见")
+    page.focus("button[formaction$='/try/']")
+    press("Enter")
+    page.wait_for_selector("#tried table, #tried .verdict, #tried li")
+    assert word in page.inner_text("#tried")
+
+    page.fill("#comment", "a story about a code word")
+    page.focus("button[formaction$='/replay/']")
+    press("Enter")
+    page.wait_for_url(re.compile("/rulebook/replays/"))
+    page.wait_for_selector(".tabs .count", timeout=60_000)
+    assert page.locator(".answer-value").inner_text().isdigit()
+
+    page = author.open(draft)
+    page.wait_for_selector(".codebox.is-painted")
+    page.focus("button[formaction$='/submit/']")
+    press("Enter")
+    page.wait_for_selector("pre.code")  # it can be read, not written any more
+    assert world.verdict(f"后天见，{word}") == Verdict.ALLOW
+    assert author.page.locator("[data-key=a]").count() == 0  # who wrote it does not approve it
+
+    page = visit("approver", language, device).open(draft)
+    page.keyboard.press("a")
+    page.wait_for_function("() => !document.querySelector('form[action$=\"/approve/\"]')")
+    began = time.monotonic()
+    eventually(lambda: world.verdict(f"大后天见，{word}") == Verdict.BLOCK, "the rule blocks", 20)
+    assert time.monotonic() - began < IN_FORCE_S * 5
+    page.goto(world.url + "/rulebook/")
+    page.locator("form[action$='/roll-back/'] button").first.click()
+    page.wait_for_load_state()
+    eventually(lambda: world.verdict(f"再见，{word}") == Verdict.ALLOW, "the rule is gone", 20)
+
+
+@both
+def test_a_model_decides_in_the_shadow_and_is_taken_out_again(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    seen = visit("author", language, device)
+    page = seen.open("/model/")
+    assert page.locator(".tile").count() >= 4
+    seen.open(f"/model/{world.candidate}/")
+    page.focus("form[action='/model/shadow/'] button")
+    page.keyboard.press("Enter")
+    page.wait_for_load_state()
+    shadow = page.locator(f"section a[href='/model/{world.candidate}/']")
+    eventually(lambda: seen.open("/model/") and shadow.count() > 1, "it runs in the shadow")
+    eventually(lambda: world.client.status()["policy"]["shadow_model"] == world.candidate, "the screener runs it")
+    page.focus("form[action='/model/shadow/'] button")
+    page.keyboard.press("Enter")
+    eventually(lambda: world.client.status()["policy"]["shadow_model"] is None, "the screener has let it go")
+
+
+@both
+def test_an_account_is_made_given_a_role_and_comes_in_by_its_link(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    username = f"zheng{now_text()}"
+    page = visit("admin", language, device).open("/people/")
+    press, write = page.keyboard.press, page.keyboard.type
+    press("n")
+    page.wait_for_url("**/people/new/")
+    page.focus("[name=username]")
+    write(username)
+    page.focus("[name=name]")
+    write("郑凯")
+    if page.locator("select[name=role]").count():
+        page.select_option("select[name=role]", "reviewer")
+    press("Control+Enter")
+    page.wait_for_selector("text=/welcome/")
+    found = re.search(r"https?://\S+/welcome/[\w-]+/", page.inner_text("main"))
+    assert found
+    page.click(".card-foot a.btn-primary")
+    page.wait_for_selector("#give-role")
+    page.select_option("#give-role", "reviewer")
+    page.focus("form:has(#give-role) button")
+    press("Enter")
+    page.wait_for_load_state()
+    assert page.locator("form[action$='/do/remove/']").count() >= 1
+
+    newcomer = visit("", language, device)
+    page = newcomer.open(urlsplit(found.group()).path)
+    for field in page.locator("input[type=password]").all():
+        field.fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".avatar")
+    newcomer.open("/review/")
+    answer = page.goto(world.url + "/people/new/")
+    assert answer is not None
+    assert answer.status == 403
+    newcomer.complaints.clear()  # a browser says aloud that a page answered 403
+
+
+@both
+def test_an_auditor_filters_the_record_and_verifies_it(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    page = visit("auditor", language, device).open("/audit/")
+    everything = page.locator("tbody tr").count()
+    page.fill("#kind", "account.invited")
+    page.press("#kind", "Enter")
+    page.wait_for_url(lambda url: "kind=account.invited" in url)
+    kinds = page.locator("tbody td.mono").all_inner_texts()
+    assert kinds
+    assert {kind.strip() for kind in kinds} == {"account.invited"}
+    assert len(kinds) < everything
+    page.keyboard.press("v")
+    page.wait_for_url("**/audit/verify/")
+    assert page.locator(".notice-good").is_visible()

@@ -1,0 +1,221 @@
+"""The main stories of those who look at messages, in a real Chromium over a real `mingbai serve`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from mingbai.kernel.verdicts import Verdict
+from tests.console.browser import Visit, World, eventually, now_text
+from tests.console.world import PASSWORD
+
+pytestmark = [pytest.mark.slow, pytest.mark.needs("chromium")]
+
+# Where a story happens that changes something: once at a desk in English, once on a phone in Chinese.
+both = pytest.mark.parametrize(("language", "device"), [("en", "desktop"), ("zh", "phone")])
+
+
+def stopped_message(world: World, code: str = "10690001", text: str = "") -> tuple[str, str]:
+    """A message like no other that the model or a rule stops; its id and its text."""
+    text = text or f"【工行】您的积分即将过期，加薇信 {now_text()} 领取 http://icbc-jf.top/a1"
+    (found,) = world.screen([text], sender="106900011234", receiver="+8613800001111", access_code=code)
+    return found, text
+
+
+def test_the_first_sign_in_is_by_a_link_that_works_once(world: World, visit: Callable[..., Visit]) -> None:
+    page = visit("", "zh").open(world.link)
+    page.focus("input[name=password]")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".avatar")
+    again = visit("", "en", "phone")
+    answer = again.page.goto(world.url + world.link)
+    assert answer is not None
+    assert answer.status == 410
+    again.complaints.clear()  # a browser says aloud that a page answered 410
+    page = again.open("/accounts/login/")
+    page.fill("input[name=login]", "newcomer")
+    page.fill("input[name=password]", PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".avatar")
+
+
+@both
+def test_a_number_is_searched_a_decision_read_and_unmasked_and_the_auditor_sees_who_looked(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    number = f"+86139{now_text()[-8:]}"
+    text = f"【工行】您的积分即将过期，加薇信 {now_text()} 领取"
+    (message,) = world.screen([text], sender="106900011234", receiver=number, access_code="10690001")
+    seen = visit("lead", language, device)
+    page = seen.open("/messages/")
+    page.fill("#f-number", number)
+    page.press("#f-number", "Enter")
+    page.wait_for_url(re.compile(r"/messages/\?"))
+    assert number not in page.url  # a full number stands in no address, and so in no log
+    assert page.locator("tbody .row-link").count() == 1
+    page.locator("tbody .row-link").click()
+    page.wait_for_url(f"**/messages/{message}/")
+    assert page.locator("p.message mark").count() > 0  # what weighed is marked
+    assert "薇信" in page.inner_text("p.message")
+    assert page.locator("td", has_text="微信").count() > 0  # what it is read as
+    assert page.locator("#why").is_visible()
+    assert number not in page.content()
+    reason = f"complaint {now_text()}"
+    page.keyboard.press("e")
+    page.wait_for_selector("dialog[open] #u-reason")
+    page.keyboard.type(reason)
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".notice-warn")
+    assert number in page.inner_text("main")
+    seen.open(f"/messages/{message}/")
+    assert number not in page.content()  # it was shown once
+    page = visit("auditor", language, device).open("/audit/?area=message")
+    assert reason in page.inner_text("main") or _in_the_entry(visit("auditor", language, device), reason)
+
+
+def _in_the_entry(seen: Visit, reason: str) -> bool:
+    page = seen.open("/audit/?kind=message.unmasked")
+    target = page.locator("tbody .row-link").first.get_attribute("href")
+    assert target
+    return reason in seen.open(target).inner_text("main")
+
+
+@both
+def test_what_was_wrongly_stopped_is_freed_and_only_the_very_same_passes(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    message, text = stopped_message(world)
+    sent_by = {"sender": "106900011234", "receiver": "+8613800001111", "access_code": "10690001"}
+    assert world.verdict(text, **sent_by) == Verdict.BLOCK
+    page = visit("lead", language, device).open(f"/messages/{message}/")
+    page.keyboard.press("f")
+    page.wait_for_selector("dialog[open] #fr-reason")
+    page.keyboard.type("a real notice of the bank")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector(".notice-good")
+    eventually(lambda: world.verdict(text, **sent_by) == Verdict.ALLOW, "the same message passes", 10)
+    assert world.verdict(text.replace("icbc-jf.top/a1", "icbc-jf.top/a2"), **sent_by) == Verdict.BLOCK
+    assert world.verdict(text, **{**sent_by, "sender": "106900019999"}) == Verdict.BLOCK
+    page = visit("lead", language, device).open("/messages/freed/")
+    assert "a real notice of the bank" in page.inner_text("main")
+
+
+@both
+def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    world.screen([f"请将资金转入安全账户配合调查，案号{now_text()}{n}" for n in range(9)], access_code="10690001")
+    page = visit("reviewer", language, device).open("/review/")
+    eventually(lambda: page.reload() and page.locator("[data-key=Enter]").count(), "something waits")
+    press = page.keyboard.press
+    press("Enter")
+    page.wait_for_selector("#decide")
+    leases = [page.input_value("#decide [name=lease]")]
+
+    def next_one() -> None:
+        page.wait_for_function(
+            "old => document.querySelector('#decide [name=lease]')?.value !== old", arg=leases[-1]
+        )  # fmt: skip
+        page.wait_for_selector("#decide")
+        leases.append(page.input_value("#decide [name=lease]"))
+
+    for key in "54561":
+        press(key)
+        next_one()
+    item = page.input_value("#decide [name=item]")
+    press("u")  # the last one comes back
+    next_one()
+    assert page.input_value("#decide [name=item]") != item
+    press("5")
+    next_one()
+    skipped = page.input_value("#decide [name=item]")
+    press("s")
+    next_one()
+    assert page.input_value("#decide [name=item]") != skipped
+    press("q")
+    page.wait_for_selector("table, .empty")
+    assert len(set(leases)) == len(leases)
+
+
+@both
+def test_a_team_lead_decides_a_campaign_after_a_preview_and_can_undo_it(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    words = now_text()
+    world.screen([f"请将资金转入安全账户，专案组{words}通知，账号尾号{n}" for n in range(4)], access_code="10690002")
+    seen = visit("lead", language, device)
+    page = seen.open("/messages/?verdict=hold")
+    target = page.locator("tbody .row-link").first.get_attribute("href")
+    assert target
+    page = seen.open(target)
+    campaign = page.locator("dd a[href^='/campaigns/']").first.get_attribute("href")
+    assert campaign
+    path = f"/review/campaign/{campaign.strip('/').rpartition('/')[2]}/"
+
+    def waits() -> bool:
+        return seen.open(path).locator("a[href*='answer=block.fraud']").count() > 0
+
+    eventually(waits, "the campaign waits at the desk")
+    page.click("a[href*='answer=block.fraud']")
+    page.wait_for_selector("form[data-once] [data-key=y]")
+    assert page.locator("dl.facts dd.strong").first.inner_text().isdigit()
+    page.keyboard.press("y")
+    page.wait_for_url("**/review/team/")
+    undo = page.locator("form[action$='/campaign/undo/'] button").first
+    undo.click()
+    page.wait_for_load_state()
+    assert seen.open(path).locator("a[href*='answer=block.fraud']").count() > 0
+
+
+@both
+def test_partner_and_subscriber_see_only_their_own(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    own, _text = stopped_message(world, world.access_code)
+    foreign, _text = stopped_message(world, "10650000")
+    (received,) = world.screen([f"【工行】您的积分即将过期，加薇信 {now_text()} 领取"], receiver=world.number)
+    partner = visit("partner", language, device)
+    partner.open(f"/messages/{own}/")
+    codes = partner.open("/messages/").locator("td .mono").all_inner_texts()
+    assert not [code for code in codes if code.startswith("106") and not code.startswith(world.access_code)]
+    subscriber = visit("subscriber", language, device)
+    subscriber.open(f"/messages/{received}/")
+    for one, message in ((partner, foreign), (partner, received), (subscriber, own)):
+        answer = one.page.goto(f"{world.url}/messages/{message}/")
+        assert answer is not None
+        assert answer.status == 404
+        one.complaints.clear()  # a browser says aloud that a page answered 404
+
+
+def test_a_subscriber_asks_for_an_export_and_fetches_it_once_it_is_answered(
+    world: World, visit: Callable[..., Visit]
+) -> None:
+    subscriber = visit("subscriber", "zh", "phone")
+    page = subscriber.open("/my-data/")
+    page.check("input[value=export]")
+    page.focus("#note")
+    page.keyboard.type("我想要我的数据")
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("tbody tr")
+    admin = visit("admin", "en")
+    page = admin.open("/people/requests/")
+    page.locator("tbody .row-link").first.click()
+    page.wait_for_selector("input[name=act][value=do]", state="attached")
+    assert "我想要我的数据" in page.inner_text("main")
+    page.locator("form:has(input[value=do]) button").click()
+    page.wait_for_load_state()
+    page = subscriber.page
+
+    def is_ready() -> bool:
+        subscriber.open("/my-data/")
+        return page.locator("form[action$='/fetch/'] button").count() > 0
+
+    eventually(is_ready, "the file is ready")
+    with page.expect_download() as download:
+        page.locator("form[action$='/fetch/'] button").first.click()
+    assert download.value.path().stat().st_size > 100
