@@ -266,8 +266,8 @@ class ConsoleSettings(BaseModel):
     behind_tls: bool = Field(
         default=False, description="A proxy in front ends TLS: cookies are sent over https alone, and HSTS is on."
     )
-    workers: Annotated[int, Ge(1), Le(64)] = Field(default=1, description="Processes that serve pages.")
-    threads: Annotated[int, Ge(1), Le(256)] = Field(default=16, description="Threads of each of them.")
+    workers: Annotated[int, Ge(1), Le(64)] = Field(default=2, description="Processes that serve pages.")
+    threads: Annotated[int, Ge(1), Le(256)] = Field(default=4, description="Threads of each of them.")
     session_hours: Annotated[int, Ge(1), Le(720)] = Field(
         default=12, description="Hours after which somebody has to sign in again."
     )
