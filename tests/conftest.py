@@ -167,6 +167,14 @@ def _load_django() -> None:
                 os.environ[name] = value
 
 
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings_xdist_suffix() -> None:
+    """pytest-django would put the worker's name behind the database's, which it spares Django's own SQLite only.
+
+    Ours is in memory too, so that each process has its own; on PostgreSQL the tests run in one process.
+    """
+
+
 @pytest.fixture
 def data_dir() -> Path:
     """The data directory that the console's settings name, empty at the start of each test but for its key."""

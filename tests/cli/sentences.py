@@ -27,6 +27,7 @@ ARGUMENTS = {  # function -> place of the argument that is shown
     "input_unreadable": 1,
     "output_cannot_write": 1,
     "Allowed": 0,
+    "found": 1,
     "fault": 3,
     "_lost": 2,
 }

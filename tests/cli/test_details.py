@@ -37,6 +37,10 @@ def chinese() -> Iterator[None]:
     use_language("en")
 
 
+# One needs a package that is not there everywhere; the other is the server's own, and waits for a database.
+NOT_IMPORTED = ("mingbai.connectors.spark", "mingbai.console.asgi")
+
+
 def speaks(template: str) -> bool:
     return any(char.isalpha() for char in template)
 
@@ -44,7 +48,7 @@ def speaks(template: str) -> bool:
 def templates() -> dict[str, str]:
     """The template of each error of the house, and its class."""
     for module in pkgutil.walk_packages(mingbai.__path__, "mingbai."):
-        if not module.name.endswith("__main__") and module.name != "mingbai.connectors.spark":
+        if not module.name.endswith("__main__") and module.name not in NOT_IMPORTED:
             importlib.import_module(module.name)
     return {
         error.template: error.__qualname__

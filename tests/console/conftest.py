@@ -1,5 +1,7 @@
-"""A real screener for the tests of the API: one for all tests of a module, as starting it takes seconds. The fixtures of
-the stories in a browser (`world`, `chromium`, `visit`) stand in browser.py."""
+"""A real screener for the tests of the API: one for all tests of a module, as starting it takes seconds.
+
+The fixtures of the stories in a browser (`world`, `chromium`, `visit`) stand in browser.py.
+"""
 
 from __future__ import annotations
 

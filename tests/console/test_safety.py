@@ -1,4 +1,4 @@
-"""What somebody who means harm would try first: forged requests, markup, statements, doors to elsewhere, taken sessions."""
+"""What somebody who means harm would try first: forged requests, markup, statements, ways out, taken sessions."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_an_export_never_begins_a_cell_with_a_formula(everybody: Account, data_d
             assert not re.match(r"[=+@\t\r]|-(?!\d+(\.\d+)?$)", cell), (url, cell)
 
 
-# ----------------------------------------------------------------------------------------------------- in a real browser
+# ---------------------------------------------------------------------------------------------------- in a real browser
 
 
 @pytest.mark.slow

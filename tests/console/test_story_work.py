@@ -62,7 +62,7 @@ def test_a_number_is_searched_a_decision_read_and_unmasked_and_the_auditor_sees_
     page.wait_for_url(f"**/messages/{message}/")
     assert page.locator("p.message mark").count() > 0  # what weighed is marked
     assert "薇信" in page.inner_text("p.message")
-    assert page.locator("td", has_text="微信").count() > 0  # what it is read as
+    assert "工行" in (page.locator("details p.message").first.text_content() or "")  # as the machine reads it
     assert page.locator("#why").is_visible()
     assert number not in page.content()
     reason = f"complaint {now_text()}"
@@ -109,7 +109,8 @@ def test_what_was_wrongly_stopped_is_freed_and_only_the_very_same_passes(
 def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
-    world.screen([f"请将资金转入安全账户配合调查，案号{now_text()}{n}" for n in range(9)], access_code="10690001")
+    texts = [f"Hi mum I dropped my phone, this is my new number {now_text()}{n}" for n in range(9)]
+    world.screen(texts, access_code="10690001")
     page = visit("reviewer", language, device).open("/review/")
     eventually(lambda: page.reload() and page.locator("[data-key=Enter]").count(), "something waits")
     press = page.keyboard.press
@@ -139,20 +140,16 @@ def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
     assert page.input_value("#decide [name=item]") != skipped
     press("q")
     page.wait_for_selector("table, .empty")
-    assert len(set(leases)) == len(leases)
 
 
 @both
 def test_a_team_lead_decides_a_campaign_after_a_preview_and_can_undo_it(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
-    words = now_text()
-    world.screen([f"请将资金转入安全账户，专案组{words}通知，账号尾号{n}" for n in range(4)], access_code="10690002")
+    texts = [f"Hi mum I dropped my phone, this is my new number {now_text()}{n}" for n in range(4)]
+    message = world.screen(texts, access_code="10690002")[-1]  # flagged by a rule
     seen = visit("lead", language, device)
-    page = seen.open("/messages/?verdict=hold")
-    target = page.locator("tbody .row-link").first.get_attribute("href")
-    assert target
-    page = seen.open(target)
+    page = seen.open(f"/messages/{message}/")
     campaign = page.locator("dd a[href^='/campaigns/']").first.get_attribute("href")
     assert campaign
     path = f"/review/campaign/{campaign.strip('/').rpartition('/')[2]}/"

@@ -159,7 +159,7 @@ def main(data: Path) -> None:
     newcomer = accounts.create_account("newcomer", name="", actor="system", now=now)
     accounts.assign_role(newcomer, "administrator", actor="system", now=now)
     known["link"] = f"/welcome/{accounts.invite(newcomer, actor='system', now=now)}/"
-    print(json.dumps(known))
+    sys.stdout.write(json.dumps(known) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ class Pages:
     """The ASGI application. threads: how many requests are at work at once; others wait in line."""
 
     def __init__(self, application: WsgiApplication, threads: int) -> None:
-        # Whoever has the database's turn gives Python's lock away with each statement, and waits this long to get it back
-        # from a thread that computes: with the usual 5 ms a transaction of ten statements took 50, and everybody waited.
+        # Whoever has the database's turn gives Python's lock away with each statement, and waits this long to get it
+        # back from a thread that computes: with the usual 5 ms a transaction of ten took 50, and everybody waited.
         sys.setswitchinterval(_SWITCH_S)
         self._application = application
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="page")

@@ -18,6 +18,7 @@ class SharedSync:
         self._asked = 0
         self._done = 0
         self._is_running = False
+        self.waiting = 0  # for the sync of somebody else
 
     def wait(self, sync: Callable[[], None]) -> None:
         """Returns once a sync has ended that began after this call; `sync` is how, where it falls to the caller.
@@ -27,8 +28,10 @@ class SharedSync:
         with self._turn:
             self._asked += 1
             mine = self._asked
+            self.waiting += 1
             while self._done < mine and self._is_running:
                 self._turn.wait()
+            self.waiting -= 1
             if self._done >= mine:
                 return
             self._is_running = True
