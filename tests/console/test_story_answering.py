@@ -89,13 +89,14 @@ def test_a_model_decides_in_the_shadow_and_is_taken_out_again(
     assert page.locator(".tile").count() >= 4
     seen.open(f"/model/{world.candidate}/")
     page.focus("form[action='/model/shadow/'] button")
-    page.keyboard.press("Enter")
-    page.wait_for_load_state()
-    shadow = page.locator(f"section a[href='/model/{world.candidate}/']")
-    eventually(lambda: seen.open("/model/") and shadow.count() > 1, "it runs in the shadow")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    shadow = f"section a[href='/model/{world.candidate}/']"
+    eventually(lambda: seen.open("/model/").locator(shadow).count() > 1, "it runs in the shadow")
     eventually(lambda: world.client.status()["policy"]["shadow_model"] == world.candidate, "the screener runs it")
     page.focus("form[action='/model/shadow/'] button")
-    page.keyboard.press("Enter")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
     eventually(lambda: world.client.status()["policy"]["shadow_model"] is None, "the screener has let it go")
 
 
@@ -123,8 +124,7 @@ def test_an_account_is_made_given_a_role_and_comes_in_by_its_link(
     page.select_option("#give-role", "reviewer")
     page.focus("form:has(#give-role) button")
     press("Enter")
-    page.wait_for_load_state()
-    assert page.locator("form[action$='/do/remove/']").count() >= 1
+    page.wait_for_selector("form[action$='/do/remove/']")
 
     newcomer = visit("", language, device)
     page = newcomer.open(urlsplit(found.group()).path)

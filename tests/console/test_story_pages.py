@@ -40,7 +40,6 @@ PAGES = [
     ("admin", "/people/new/", ""),
     ("admin", "/people/rights/", ""),
     ("admin", "/people/teams/", ""),
-    ("admin", "/people/teams/new/", ""),
     ("admin", "/people/units/", ""),
     ("admin", "/people/units/yunxin/", ""),
     ("admin", "/people/requests/", ""),

@@ -160,7 +160,8 @@ def test_a_session_that_is_ended_is_out_at_the_next_click(account: Make) -> None
 
 def test_nobody_ends_a_session_of_somebody_else(account: Make, client_for: Callable[..., Client]) -> None:
     victim = account("reviewer")
-    client = client_of(victim)
+    client = visitor()
+    sign_in(client, victim)
     assert is_in(client)
     session = UserSession.objects.get(user_id=victim.pk)
     browser = client_for("administrator")

@@ -6,6 +6,7 @@ from typing import Any
 
 from allauth.account.signals import password_changed
 from allauth.mfa.signals import authenticator_added, authenticator_removed
+from allauth.usersessions.models import UserSession
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 
@@ -15,6 +16,9 @@ from mingbai.contexts.audit import services as audit
 @receiver(user_logged_in)
 def _logged_in(sender: object, request: Any, user: Any, **_: object) -> None:  # Any: what Django sends
     audit.append("session.opened", actor=user.ref, subject=user.ref, data={"address": _address(request)})
+    # allauth lists the sessions of its own sign-in; the one-time link signs in too, and must be as easy to end.
+    if _address(request):  # a request that came from somewhere; a test may sign in without one
+        UserSession.objects.create_from_request(request)
 
 
 @receiver(user_logged_out)
