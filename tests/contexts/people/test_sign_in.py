@@ -21,7 +21,7 @@ from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.services import accounts, sessions
 from mingbai.kernel.clock import utc_now
 from mingbai.settings import Settings
-from tests.conftest import PASSWORD, client_of
+from tests.conftest import PASSWORD
 
 pytestmark = pytest.mark.django_db
 Make = Callable[..., Account]
