@@ -35,8 +35,16 @@ def page(request: HttpRequest) -> dict[str, Any]:  # Any: what templates take
         "theme": theme if theme in ("light", "dark") else "",
         "rights": rights,
         "nav": _navigation(request, rights),
-        "search_url": reverse("messages") if rights.may(Action.SEE_MESSAGES) else "",
+        "search_url": _url("messages") if rights.may(Action.SEE_MESSAGES) else "",
     }
+
+
+def _url(name: str) -> str:
+    """Where a page is; "" for one that there is not: of a later release, or in a test that has pages of its own."""
+    try:
+        return reverse(name)
+    except NoReverseMatch:
+        return ""
 
 
 def _navigation(request: HttpRequest, rights: Rights) -> list[dict[str, Any]]:  # Any: as above
@@ -46,9 +54,8 @@ def _navigation(request: HttpRequest, rights: Rights) -> list[dict[str, Any]]:  
     for name, icon, label, action, key in NAVIGATION:
         if not rights.may(action):
             continue
-        try:
-            url = reverse(name)
-        except NoReverseMatch:  # the page of a later release
+        url = _url(name)
+        if not url:
             continue
         path = request.path
         is_current = here == name or (url != "/" and path.startswith(url))
