@@ -119,7 +119,8 @@ class Supervisor:
 
     def __init__(self, settings: Settings, parts: Sequence[str] = PARTS) -> None:
         self._settings = settings
-        self._parts = [_Part(name, [sys.executable, "-m", "mingbai.server", name]) for name in parts]
+        me = str(os.getpid())
+        self._parts = [_Part(name, [sys.executable, "-m", "mingbai.server", name, me]) for name in parts]
         self._is_stopping = False
 
     def run(self, tick: Callable[[], None] | None = None, only: Callable[[], Sequence[str]] = lambda: PARTS) -> None:
@@ -243,9 +244,9 @@ def run_web(settings: Settings) -> None:
     ).serve()
 
 
-def run_part(name: str, settings: Settings) -> None:
+def run_part(name: str, settings: Settings, supervisor: int) -> None:
     """One part of the tree, in this process. Ends too when the supervisor is gone: nobody would start it again."""
-    _end_with_parent()
+    _end_with(supervisor)
     if name == "web":
         use_django(settings)
         run_web(settings)
@@ -262,23 +263,26 @@ def run_part(name: str, settings: Settings) -> None:
         raise SystemExit(f"no part of the server is called {name}")
 
 
-def _end_with_parent() -> None:
-    """Linux: SIGTERM when the parent dies, also by kill -9."""
+def _end_with(supervisor: int) -> None:
+    """Linux: SIGTERM when the parent dies, also by kill -9; at once if it died before this process got here."""
     import ctypes
 
     pr_set_pdeathsig = 1
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != supervisor:
         raise SystemExit(0)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m mingbai.server PART`: how the supervisor starts its parts. Settings come by the environment."""
+    """`python -m mingbai.server PART PID`: how the supervisor, which is PID, starts its parts.
+
+    Settings come by the environment.
+    """
     from mingbai.settings import load_settings
 
     log_to_stderr()
-    run_part(arguments[0], load_settings())
+    run_part(arguments[0], load_settings(), int(arguments[1]))
     return 0
 
 

@@ -119,6 +119,7 @@ def read_batch(body: bytes) -> pa.RecordBatch:
         with pa.ipc.open_stream(pa.py_buffer(body)) as reader:
             batch = reader.read_next_batch()
         batch.validate(full=True)
+        batch.schema.names  # noqa: B018 - a name that is no UTF-8 raises ValueError, which `validate` leaves out
     except (pa.ArrowException, OSError, StopIteration, ValueError) as error:
         raise BadFrame(
             field="body of a frame", value=f"{len(body)} bytes ({type(error).__name__})", expected="one Arrow batch"
