@@ -97,7 +97,7 @@ def test_a_page_is_whole(world: World, visit: Callable[..., Visit], who: str, pa
 def test_the_overview_is_live_and_its_chart_opens_as_a_table(world: World, visit: Callable[..., Visit]) -> None:
     for language in ("en", "zh"):
         page = visit("lead", language).open("/overview/")
-        page.wait_for_selector(".live[data-state=on]")
+        page.wait_for_selector(".live[data-state=live]")
         before = page.inner_text(".answer-value")
         assert before[0].isdigit()
         page.evaluate("window.stays = true")

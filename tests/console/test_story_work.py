@@ -108,7 +108,10 @@ def test_what_was_wrongly_stopped_is_freed_and_only_the_very_same_passes(
 def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
-    texts = [f"Hi mum I dropped my phone, this is my new number {now_text()}{n}" for n in range(9)]
+    texts = [
+        f"Hi mum I dropped my phone and lost everything, this is my new number, text me {now_text()}{n}"
+        for n in range(9)
+    ]
     world.screen(texts, access_code="10690001")
     page = visit("reviewer", language, device).open("/review/")
     eventually(lambda: page.reload() and page.locator("[data-key=Enter]").count(), "something waits")
@@ -145,7 +148,10 @@ def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
 def test_a_team_lead_decides_a_campaign_after_a_preview_and_can_undo_it(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
-    texts = [f"Hi mum I dropped my phone, this is my new number {now_text()}{n}" for n in range(4)]
+    texts = [
+        f"Hi mum I dropped my phone and lost everything, this is my new number, text me {now_text()}{n}"
+        for n in range(4)
+    ]
     message = world.screen(texts, access_code="10690002")[-1]  # flagged by a rule
     seen = visit("lead", language, device)
     page = seen.open(f"/messages/{message}/")

@@ -121,12 +121,14 @@ def _cookie(scope: Scope) -> str:
 
 
 def _is_signed_in(session_key: str) -> bool:
+    from importlib import import_module
+
+    from django.conf import settings
     from django.contrib.auth import get_user
-    from django.contrib.sessions.backends.db import SessionStore
     from django.http import HttpRequest
 
     if not session_key:
         return False
     request = HttpRequest()
-    request.session = SessionStore(session_key)
+    request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
     return bool(get_user(request).is_authenticated)
