@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
 from mingbai.contexts.audit import queries as audit
+from mingbai.contexts.audit import services as entries
 from mingbai.contexts.people.models import Account
-from mingbai.contexts.people.policy import Action
+from mingbai.contexts.people.policy import Action, Assigned, Rights
 from mingbai.contexts.people.queries import accounts_within, assignments_of, rights_of, units_within
 from mingbai.contexts.people.services import accounts, roles, sessions, teams, units
 from mingbai.contexts.people.services.roles import LastAdministrator, OwnRights, TwoPeople
+from mingbai.contexts.people.services.tokens import create_token
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
 
@@ -147,3 +150,20 @@ def test_entries_hold_no_number_and_no_name_of_a_subscriber(account: Make) -> No
     told = str([entry.data for entry in audit.entries(subject=someone.ref)])
     for secret in ("13812345678", "13887654321", "Zhang"):
         assert secret not in told
+
+
+def test_a_token_of_the_same_person_is_no_second_person(account: Make) -> None:
+    now = utc_now()
+    admin, _other, clerk = account("administrator"), account("administrator"), account("reviewer")
+    expires = now + timedelta(hours=1)
+    token, _ = create_token(admin, name="t", scopes=["manage_people"], expires_at=expires, actor=admin.ref, now=now)
+    entries.append("account.invited", actor=admin.ref, subject=clerk.ref, now=now)
+    with pytest.raises(TwoPeople):
+        roles.check_two_people(clerk, "account.invited", actor=token.ref, now=now)
+
+
+def test_whoever_is_limited_to_a_unit_answers_no_requests_about_own_data() -> None:
+    limited = Rights((Assigned("administrator", "js", "province", ("1069",)),))
+    assert not limited.may(Action.ANSWER_DATA_REQUESTS)
+    assert limited.may(Action.MANAGE_PEOPLE)
+    assert Rights((Assigned("administrator"),)).may(Action.ANSWER_DATA_REQUESTS)

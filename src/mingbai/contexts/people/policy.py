@@ -100,6 +100,9 @@ def _matrix() -> dict[Action, dict[str, str]]:
 
 MATRIX: Final[Mapping[Action, Mapping[str, str]]] = _matrix()  # action -> role -> widest scope
 
+# Subscribers belong to no unit: whoever is limited to one answers none of their requests.
+OF_THE_WHOLE: Final = frozenset({Action.ANSWER_DATA_REQUESTS})
+
 # Scopes from wide to narrow. A role whose scope is `branch` or `partner` must be given with a unit of that kind.
 _WIDTH: Final = ("all", "branch", "partner", "own")
 
@@ -184,6 +187,8 @@ def reach_of(action: Action, given: Assigned, number: str = "") -> Reach | None:
         return None
     if widest == "own":
         return Reach(receivers=(number,)) if number else None
+    if given.unit and action in OF_THE_WHOLE:
+        return None
     if given.unit:
         is_too_wide = widest == "partner" and given.kind != "partner"
         return None if is_too_wide else Reach(access_codes=given.access_codes, units=(given.unit,))

@@ -106,6 +106,16 @@ def is_token_of(account: Account, actor: str) -> bool:
     return kind == "token" and Token.objects.filter(pk=id, account=account).exists()
 
 
+def _same_person(actor: str) -> list[str]:
+    """Every name under which whoever acts may stand in the control stream: the account, and each of its tokens."""
+    kind, _, id = actor.partition(":")
+    holder = Token.objects.get(pk=id).account_id if kind == "token" else id if kind == "account" else None
+    if holder is None:
+        return [actor]
+    tokens = Token.objects.filter(account_id=holder).values_list("pk", flat=True)
+    return [f"account:{holder}", *(f"token:{token}" for token in tokens)]
+
+
 def _check_not_own_team(team: Team, actor: str) -> None:
     for member in team.members.all():
         check_not_own(member, actor)
@@ -143,7 +153,8 @@ def check_two_people(account: Account, other: str, *, actor: str, now: datetime)
     Raises TwoPeople.
     """
     since = now - timedelta(hours=24)
-    has_done = audit_queries.entries(kinds=[other], actor=actor, subject=account.ref, since=since).exists()
+    done = audit_queries.entries(kinds=[other], subject=account.ref, since=since)
+    has_done = done.filter(actor__in=_same_person(actor)).exists()
     if has_done and administrators().count() > 1:
         raise TwoPeople()
 
