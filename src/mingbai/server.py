@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
@@ -249,6 +250,7 @@ def run_part(name: str, settings: Settings, supervisor: int) -> None:
     _end_with(supervisor)
     if name == "web":
         use_django(settings)
+        import_module("mingbai.console.urls")  # once: the processes that answer are forked from this one
         run_web(settings)
     elif name == "worker":
         use_django(settings)

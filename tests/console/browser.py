@@ -27,6 +27,8 @@ import pytest
 from mingbai.connectors.screening_client import ScreeningClient
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.verdicts import Verdict
+from tests.conftest import LOOPS
+from tests.console.world import PLACES
 from tests.test_server import free_port, until
 
 if TYPE_CHECKING:
@@ -35,6 +37,16 @@ if TYPE_CHECKING:
 AXE = Path(__file__).with_name("axe.min.js")
 PATIENCE_S = 240.0  # a first start compiles the engine
 WIDTHS = {"desktop": 1440, "tablet": 768, "phone": 390}
+MOST_TABS = 250  # a page with more stops than this is not for people who have no mouse
+
+
+def told(turn: int) -> pytest.MarkDecorator:
+    """Where a story happens that changes something: in each language, at a desk and on a phone.
+
+    `dev.py soak` tells it in all four places, `dev.py test` in two that differ in both, by turns.
+    """
+    places = PLACES if LOOPS >= 1 else PLACES[turn % 2 :: 2]
+    return pytest.mark.parametrize(("language", "device"), places)
 
 
 @dataclass
@@ -46,7 +58,7 @@ class World:
     sessions: dict[str, str]
     access_code: str  # of the service provider
     number: str  # of the subscriber
-    link: str  # a newcomer's one-time link
+    links: dict[str, str]  # of newcomers, one for each of PLACES: language-device -> one-time link
     candidate: str  # version of a model that is not in force
     client: ScreeningClient
 
@@ -181,6 +193,33 @@ def sit_down(
     found = Visit(world, context, page)
     found.watch()
     return found
+
+
+def reach(page: Page, target: str) -> None:
+    """Go on by the Tab key until the focus is on what this CSS selector names."""
+    for _press in range(MOST_TABS):
+        if page.evaluate("target => document.activeElement.matches(target)", target):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{page.url}: no way to {target} by the Tab key")
+
+
+def follow(page: Page, target: str) -> None:
+    """Reach a link or a button, press Enter, and wait for the page it leads to."""
+    reach(page, target)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+
+
+def choose(page: Page, target: str, value: str) -> None:
+    """Reach a list of choices and go down in it until this value stands there."""
+    reach(page, target)
+    page.keyboard.press("Home")
+    for _press in range(page.locator(f"{target} option").count()):
+        if page.input_value(target) == value:
+            return
+        page.keyboard.press("ArrowDown")
+    raise AssertionError(f"{page.url}: {target} has no {value}")
 
 
 def eventually(claim: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:  # Any: whatever is truthy

@@ -111,6 +111,7 @@ def test_the_overview_is_live_and_its_chart_opens_as_a_table(world: World, visit
 
 def test_no_page_of_the_frame_needs_a_mouse(world: World, chromium: Browser) -> None:
     """Skip link, then the navigation; `g m` goes to the messages, `/` searches, `?` lists the keys, Escape closes."""
+    world.screen(["您的快递已到驿站，请凭码领取"], sender="106990000777", receiver="+8613800001111")
     seen = sit_down(world, chromium, "lead")
     page = seen.open("/overview/")
     page.keyboard.press("Tab")
@@ -119,9 +120,10 @@ def test_no_page_of_the_frame_needs_a_mouse(world: World, chromium: Browser) -> 
     page.keyboard.press("m")
     page.wait_for_url("**/messages/")
     page.keyboard.press("/")
-    page.keyboard.type("10699")
+    page.keyboard.type("106990000777")
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: "/messages/?" in url)
+    eventually(lambda: page.reload() and page.locator("tbody .row-link").count() == 1, "the message is found")
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url(lambda url: url.rstrip("/").rpartition("/")[2].count("-") == 4)

@@ -8,13 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from mingbai.kernel.verdicts import Verdict
-from tests.console.browser import Visit, World, eventually, now_text
+from tests.console.browser import Visit, World, eventually, follow, now_text, reach, told
 from tests.console.world import PASSWORD
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("chromium")]
-
-# Where a story happens that changes something: once at a desk in English, once on a phone in Chinese.
-both = pytest.mark.parametrize(("language", "device"), [("en", "desktop"), ("zh", "phone")])
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.needs("chromium")]
 
 
 def stopped_message(world: World, code: str = "10690001", text: str = "") -> tuple[str, str]:
@@ -24,27 +21,33 @@ def stopped_message(world: World, code: str = "10690001", text: str = "") -> tup
     return found, text
 
 
-def test_the_first_sign_in_is_by_a_link_that_works_once(world: World, visit: Callable[..., Visit]) -> None:
-    page = visit("", "zh").open(world.link)
-    page.focus("input[name=password]")
+@told(0)
+def test_the_first_sign_in_is_by_a_link_that_works_once(
+    world: World, visit: Callable[..., Visit], language: str, device: str
+) -> None:
+    link = world.links[f"{language}-{device}"]
+    page = visit("", language, device).open(link)
+    reach(page, "input[name=password]")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Tab")
     page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_selector(".avatar")
-    again = visit("", "en", "phone")
-    answer = again.page.goto(world.url + world.link)
+    again = visit("", language, device)
+    answer = again.page.goto(world.url + link)
     assert answer is not None
     assert answer.status == 410
     again.complaints.clear()  # a browser says aloud that a page answered 410
     page = again.open("/accounts/login/")
-    page.fill("input[name=login]", "newcomer")
-    page.fill("input[name=password]", PASSWORD)
+    reach(page, "input[name=login]")
+    page.keyboard.type(f"newcomer-{language}-{device}")
+    reach(page, "input[name=password]")
+    page.keyboard.type(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_selector(".avatar")
 
 
-@both
+@told(1)
 def test_a_number_is_searched_a_decision_read_and_unmasked_and_the_auditor_sees_who_looked(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
@@ -53,12 +56,14 @@ def test_a_number_is_searched_a_decision_read_and_unmasked_and_the_auditor_sees_
     (message,) = world.screen([text], sender="106900011234", receiver=number, access_code="10690001")
     seen = visit("lead", language, device)
     page = seen.open("/messages/")
-    page.fill("#f-number", number)
-    page.press("#f-number", "Enter")
+    reach(page, "#f-number")
+    page.keyboard.type(number)
+    page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"/messages/\?"))
     assert number not in page.url  # a full number stands in no address, and so in no log
     assert page.locator("tbody .row-link").count() == 1
-    page.locator("tbody .row-link").click()
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
     page.wait_for_url(f"**/messages/{message}/")
     assert page.locator("p.message mark").count() > 0  # what weighed is marked
     assert "薇信" in page.inner_text("p.message")
@@ -84,7 +89,7 @@ def _in_the_entry(seen: Visit, reason: str) -> bool:
     return reason in seen.open(target).inner_text("main")
 
 
-@both
+@told(2)
 def test_what_was_wrongly_stopped_is_freed_and_only_the_very_same_passes(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
@@ -104,7 +109,7 @@ def test_what_was_wrongly_stopped_is_freed_and_only_the_very_same_passes(
     assert "a real notice of the bank" in page.inner_text("main")
 
 
-@both
+@told(3)
 def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
@@ -144,7 +149,7 @@ def test_a_reviewer_decides_by_keys_alone_undoes_and_skips(
     page.wait_for_selector("table, .empty")
 
 
-@both
+@told(4)
 def test_a_team_lead_decides_a_campaign_after_a_preview_and_can_undo_it(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
@@ -163,18 +168,16 @@ def test_a_team_lead_decides_a_campaign_after_a_preview_and_can_undo_it(
         return seen.open(path).locator("a[href*='answer=block.fraud']").count() > 0
 
     eventually(waits, "the campaign waits at the desk")
-    page.click("a[href*='answer=block.fraud']")
+    follow(page, "a[href*='answer=block.fraud']")
     page.wait_for_selector("form[data-once] [data-key=y]")
     assert page.locator("dl.facts dd.strong").first.inner_text().isdigit()
     page.keyboard.press("y")
     page.wait_for_url("**/review/team/")
-    undo = page.locator("form[action$='/campaign/undo/'] button").first
-    undo.click()
-    page.wait_for_load_state()
+    follow(page, "form[action$='/campaign/undo/'] button")
     assert seen.open(path).locator("a[href*='answer=block.fraud']").count() > 0
 
 
-@both
+@told(5)
 def test_partner_and_subscriber_see_only_their_own(
     world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
@@ -194,30 +197,33 @@ def test_partner_and_subscriber_see_only_their_own(
         one.complaints.clear()  # a browser says aloud that a page answered 404
 
 
+@told(0)
 def test_a_subscriber_asks_for_an_export_and_fetches_it_once_it_is_answered(
-    world: World, visit: Callable[..., Visit]
+    world: World, visit: Callable[..., Visit], language: str, device: str
 ) -> None:
-    subscriber = visit("subscriber", "zh", "phone")
+    subscriber = visit("subscriber", language, device)
     page = subscriber.open("/my-data/")
-    page.check("input[value=export]")
-    page.focus("#note")
-    page.keyboard.type("我想要我的数据")
+    known = page.locator("form[action$='/fetch/'] button").count()
+    reach(page, "input[name=kind]")
+    page.keyboard.press("ArrowDown")
+    assert page.is_checked("input[value=export]")
+    note = f"我想要我的数据 {now_text()}"
+    reach(page, "#note")
+    page.keyboard.type(note)
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("tbody tr")
-    admin = visit("admin", "en")
-    page = admin.open("/people/requests/")
-    page.locator("tbody .row-link").first.click()
-    page.wait_for_selector("input[name=act][value=do]", state="attached")
-    assert "我想要我的数据" in page.inner_text("main")
-    page.locator("form:has(input[value=do]) button").click()
-    page.wait_for_load_state()
+    page = visit("admin", language, device).open("/people/requests/")
+    follow(page, "tbody .row-link")
+    assert note in page.inner_text("main")
+    follow(page, "form:has(input[name=act][value=do]) button")
     page = subscriber.page
 
     def is_ready() -> bool:
         subscriber.open("/my-data/")
-        return page.locator("form[action$='/fetch/'] button").count() > 0
+        return page.locator("form[action$='/fetch/'] button").count() > known
 
     eventually(is_ready, "the file is ready")
+    reach(page, "form[action$='/fetch/'] button")
     with page.expect_download() as download:
-        page.locator("form[action$='/fetch/'] button").first.click()
+        page.keyboard.press("Enter")
     assert download.value.path().stat().st_size > 100

@@ -24,8 +24,8 @@ from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.jobs import model as model_jobs
 from mingbai.contexts.messaging.models import RulebookState, RulebookVersion
 from mingbai.contexts.messaging.queries import traffic
+from mingbai.contexts.messaging.services import appeals, rulebook, searches
 from mingbai.contexts.messaging.services import model as model_services
-from mingbai.contexts.messaging.services import review, rulebook, searches
 from mingbai.contexts.messaging.services import runs as run_services
 from mingbai.contexts.people import policy
 from mingbai.contexts.people.sentences import SENTENCES
@@ -179,7 +179,7 @@ def operator(data_dir: Path, account: Callable[..., Any]) -> dict[str, Any]:
     searches.save_search(reviewer.pk, "s-1", "verdict=BLOCK", is_shared=True, now=now)
     data_requests.ask(people["subscriber"], "export", now=now, due_days=15)
     blocked = next(hit for hit in traffic.index().search(Query()).hits if hit.verdict == Verdict.BLOCK)
-    review.open_appeal(blocked, words="0000000", by=people["service_provider"].ref, now=now)
+    appeals.open_appeal(blocked, words="0000000", by=people["service_provider"].ref, now=now)
     desk = client_of(reviewer)
     page = desk.post("/review/take/", follow=True).content.decode()
     form = {name: re.search(rf'name="{name}" value="([0-9a-f-]+)"', page) for name in ("item", "lease")}

@@ -49,6 +49,8 @@ PEOPLE = {
     "subscriber": ("", ("subscriber",)),
     "hostile": (HOSTILE, ("reviewer",)),
 }
+# Where a story is told; in each of them a newcomer comes in by a link, which works once.
+PLACES = [("en", "desktop"), ("zh", "desktop"), ("zh", "phone"), ("en", "phone")]
 
 
 def record_traffic(settings: Settings, *, now: datetime, days: int = 2, a_day: int = 1500) -> dict[str, Any]:
@@ -156,9 +158,11 @@ def main(data: Path) -> None:
 
     known["sessions"] = make_people(settings, known, now=now)
     known["candidate"] = make_candidate(settings, now=now)
-    newcomer = accounts.create_account("newcomer", name="", actor="system", now=now)
-    accounts.assign_role(newcomer, "administrator", actor="system", now=now)
-    known["link"] = f"/welcome/{accounts.invite(newcomer, actor='system', now=now)}/"
+    known["links"] = {}
+    for place in map("-".join, PLACES):
+        newcomer = accounts.create_account(f"newcomer-{place}", name="", actor="system", now=now)
+        accounts.assign_role(newcomer, "administrator", actor="system", now=now)
+        known["links"][place] = f"/welcome/{accounts.invite(newcomer, actor='system', now=now)}/"
     sys.stdout.write(json.dumps(known) + "\n")
 
 

@@ -16,6 +16,7 @@ from django.template.loader import get_template
 from mingbai.console import wsgi
 from mingbai.console.events import Events
 from mingbai.console.settings import MINGBAI
+from mingbai.console.warm import warm_soon
 from mingbai.console.wsgi_pages import Pages
 
 Scope = dict[str, Any]  # Any: ASGI's own types
@@ -36,6 +37,7 @@ get_template("account/login.html")
 _wait_for_database()
 _pages = Pages(wsgi.application, MINGBAI.console.threads)
 _events = Events()
+warm_soon()
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:

@@ -82,10 +82,11 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "mingbai.console.urls"
 WSGI_APPLICATION = "mingbai.console.wsgi.application"
+CONSOLE_TEMPLATES = _HERE / "templates"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [_HERE / "templates"],
+        "DIRS": [CONSOLE_TEMPLATES],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [

@@ -14,7 +14,7 @@ import pytest
 from mingbai.connectors.ledger_index import EVERYTHING, LedgerIndex, Query, Scope, pseudonyms_of
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Reason, Verdict
-from mingbai.ledger import rotate_pseudonym_key
+from mingbai.ledger import LedgerDamaged, rotate_pseudonym_key, withhold
 from tests.connectors.ledger_index.conftest import RECEIVERS, SENDERS, START, Operator
 
 pytestmark = pytest.mark.usefixtures("small_blocks")
@@ -230,6 +230,54 @@ def test_one_decision_is_whole_and_stays_within_the_scope(operator: Operator) ->
     assert index.decision("api", 1) is None  # segment.opened: no decision
     assert index.decision("api", 10**9) is None
     assert index.decision("other", 1) is None
+
+
+def test_one_message_is_read_without_those_before_it(operator: Operator) -> None:
+    """So it is given although an earlier commit of the open segment is damaged, and quickly."""
+    operator.write("api", 6)
+    index = LedgerIndex(operator.data, operator.keys)
+    seqs = [row["seq"] for row in operator.entries()]
+    assert index.decision("api", seqs[0]) is not None
+    (path,) = (operator.data / "ledger" / "api" / "entries").glob("*.arrows")
+    raw = bytearray(path.read_bytes())
+    raw[raw.index(b"MBV1") + 60] ^= 1  # the first ciphertext: of the first commit with a decision
+    path.write_bytes(bytes(raw))
+    decision = index.decision("api", seqs[-1])
+    assert decision is not None and decision.original is not None
+    assert decision.original["seq"] == seqs[-1]
+    with pytest.raises(LedgerDamaged):
+        index.decision("api", seqs[0])
+
+
+def test_one_message_is_found_again_when_its_segment_was_sealed(operator: Operator) -> None:
+    operator.write("api", 4)
+    index = LedgerIndex(operator.data, operator.keys)
+    row = operator.entries()[-1]
+    before = index.decision("api", row["seq"])
+    operator.open("api").seal(now=operator.now)
+    operator.close()
+    assert not [*(operator.data / "ledger" / "api" / "entries").glob(f"{1:020d}.arrows")]
+    after = index.decision("api", row["seq"])
+    assert before is not None and after is not None
+    assert after.original == before.original
+
+
+def test_what_is_withheld_is_not_given_with_a_decision(operator: Operator) -> None:
+    operator.write("api", 4)
+    operator.open("api").seal(now=operator.now)
+    operator.write("api", 4)
+    index = LedgerIndex(operator.data, operator.keys)
+    names = pseudonyms_of(operator.keys, RECEIVERS[1])
+    withhold(operator.data, names, before=operator.now + timedelta(hours=1), until=operator.now + timedelta(days=9))
+    hidden = [row for row in operator.entries() if row["receiver"] in names]
+    assert hidden
+    for row in operator.entries():
+        decision = index.decision("api", row["seq"])
+        assert decision is not None and decision.original is not None
+        is_kept = decision.original["numbers_kept"] == "kept"
+        assert not (is_kept and row["receiver"] in names)
+        assert decision.original["receiver"] is None or row["receiver"] not in names
+        assert decision.original["text"] is None or row["receiver"] not in names
 
 
 def test_neighbours_are_the_nearest_of_the_campaign(operator: Operator) -> None:

@@ -17,7 +17,7 @@ from mingbai.connectors.screening_client import FreeKey, ScreeningClient
 from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.messaging.models import Freed
 from mingbai.contexts.messaging.queries import traffic
-from mingbai.contexts.messaging.queries.freed import exceptions
+from mingbai.contexts.messaging.queries.freed import Freeable, exceptions
 from mingbai.contexts.messaging.queries.overview import freed_count
 from mingbai.contexts.messaging.services import freeing
 from mingbai.contexts.messaging.services.labels import for_learning
@@ -194,7 +194,5 @@ def test_one_decision_is_explained_by_the_screener(
 
 
 def test_hosts_name_a_link_without_its_path() -> None:
-    from mingbai.contexts.messaging.views.freeing import hosts_of
-
     key = FreeKey("0" * 64, "", ("http://a.example/user/13800000001", "b.example/x", "a.example"), (), None, None)
-    assert hosts_of(key) == ["a.example", "b.example"]
+    assert Freeable(key).hosts == ["a.example", "b.example"]

@@ -70,7 +70,10 @@ def test_numbers_are_masked_until_a_reason_is_given_and_again_afterwards(
     assert refused.status_code == 422
     assert SENDER not in refused.content.decode()
     assert not audit.entries(kinds=["message.unmasked"]).exists()
-    assert SENDER in client.post(f"{address}unmask/", {"reason": "complaint 4711"}).content.decode()
+    answer = client.post(f"{address}unmask/", {"reason": "complaint 4711"})
+    assert (answer.status_code, answer.headers["Location"]) == (302, address)
+    assert SENDER not in answer.content.decode()
+    assert SENDER in client.get(address).content.decode()  # this once: what is loaded again is masked, and no new look
     (entry,) = audit.entries(subject=f"message:{stopped.id}")
     assert (entry.kind, entry.actor) == ("message.unmasked", client.account.ref)  # type: ignore[attr-defined]  # of the fixture
     assert entry.data == {"fields": ["sender", "receiver", "text"], "reason": "complaint 4711"}
@@ -82,8 +85,23 @@ def test_numbers_are_masked_until_a_reason_is_given_and_again_afterwards(
 def test_the_auditor_reads_the_text_only_after_a_reason(stopped: Hit, client_for: Callable[..., Client]) -> None:
     client = client_for("auditor")
     assert "13987654321" not in client.get(f"/messages/{stopped.id}/").content.decode()
-    page = client.post(f"/messages/{stopped.id}/unmask/", {"reason": "yearly inspection"}).content.decode()
-    assert "13987654321" in page
+    answer = client.post(f"/messages/{stopped.id}/unmask/", {"reason": "yearly inspection"}, follow=True)
+    assert "13987654321" in answer.content.decode()
+
+
+def test_a_reason_shows_one_message_within_a_minute_and_to_nobody_who_lost_the_right(
+    stopped: Hit, data_dir: Path, client_for: Callable[..., Client]
+) -> None:
+    write(data_dir, [Sms("另一条", Verdict.BLOCK, sender=SENDER)], now=utc_now())
+    other = next(hit for hit in traffic.index().search(Query()).hits if hit.id != stopped.id)
+    client = client_for("reviewer")
+    client.post(f"/messages/{stopped.id}/unmask/", {"reason": "complaint 4711"})
+    assert SENDER not in client.get(f"/messages/{other.id}/").content.decode()
+    session = client.session
+    session["unmask_once"] = session["unmask_once"] | {"until": (utc_now() - timedelta(seconds=1)).isoformat()}
+    session.save()
+    assert SENDER not in client.get(f"/messages/{stopped.id}/").content.decode()
+    assert "unmask_once" not in client.session
 
 
 @pytest.mark.parametrize("role", ["rule_author", "administrator"])

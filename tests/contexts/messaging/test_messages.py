@@ -16,10 +16,13 @@ from django.test import Client
 from mingbai.connectors.ledger_index import EVERYTHING, Query, pseudonyms_of
 from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.messaging.queries import traffic
+from mingbai.contexts.messaging.services import exports
 from mingbai.contexts.messaging.services.exports import csv_line, safe_cell
+from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.services import units
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.verdicts import Category, Verdict
+from tests.console.api_calls import api_of
 from tests.contexts.messaging.review_ledger import Sms, write
 
 pytestmark = pytest.mark.django_db
@@ -243,6 +246,37 @@ def test_an_export_holds_what_the_page_shows_and_is_an_entry(
     assert entry.data["rows"] == 3
     lines = b"".join(client.post("/messages/export/", {"format": "jsonl"}).streaming_content)  # type: ignore[attr-defined]  # as above
     assert len([json.loads(line) for line in lines.splitlines()]) == 5
+
+
+def test_an_export_that_is_cut_says_so_in_the_file_and_on_the_page(
+    messages: datetime, client_for: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "MAX_ROWS", 2)
+    client = client_for("auditor")
+    made = client.post("/messages/export/", {"format": "csv"})
+    lines = b"".join(made.streaming_content).decode("utf-8-sig").splitlines()  # type: ignore[attr-defined]  # a FileResponse
+    assert len(lines) == 1 + 2 + 1
+    assert lines[-1].startswith("# Cut after 2 messages; older ones are left out.,")
+    assert len(next(csv.reader([lines[-1]]))) == len(exports.COLUMNS)
+    assert made.headers["X-Is-Cut"] == "yes"
+    made = client.post("/messages/export/", {"format": "jsonl"})
+    rows = [json.loads(line) for line in b"".join(made.streaming_content).splitlines()]  # type: ignore[attr-defined]  # as above
+    assert [row.get("truncated") for row in rows] == [None, None, True]
+    assert rows[-1] == {"truncated": True, "rows": 2}
+    assert (
+        "The newest 2 of 5; the last line of the file says that it is cut."
+        in client.get("/messages/?period=day").content.decode()
+    )
+    whole = client.post("/messages/export/", {"format": "jsonl", "verdict": ["block"]})
+    assert b"truncated" not in b"".join(whole.streaming_content)  # type: ignore[attr-defined]  # as above
+
+
+def test_a_search_that_a_token_saves_names_the_token(messages: datetime, account: Callable[..., Account]) -> None:
+    api = api_of(account("reviewer"))
+    saved = json.loads(api("POST", "searches", {"name": "blocks", "query": "verdict=block"}).content)
+    assert api("DELETE", f"searches/{saved['id']}").status_code == 204
+    entries = audit.entries(kinds=["search."])
+    assert [entry.actor.partition(":")[0] for entry in entries] == ["token", "token"]
 
 
 def test_a_number_and_words_narrow_together_on_the_page_and_in_the_file(

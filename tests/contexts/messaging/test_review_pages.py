@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from mingbai.contexts.messaging.models import ItemState, ReviewItem
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.verdicts import Verdict
 from mingbai.settings import ReviewSettings, Settings
+from tests.console.api_calls import api_of
 from tests.contexts.messaging.review_ledger import Sms, queue
 
 pytestmark = pytest.mark.django_db
@@ -135,3 +137,56 @@ def test_the_desk_speaks_chinese(mingbai: Settings, client_for: Browser) -> None
     browser = client_for("reviewer")
     html = browser.get("/review/", headers={"accept-language": "zh-CN"}).content.decode()
     assert "审核" in html
+
+
+def test_what_a_token_does_at_the_desk_names_the_token(mingbai: Settings, account: Callable[..., Any]) -> None:
+    campaign = 0xABCDEF
+    queue(mingbai, [Sms(f"m {n}", campaign=campaign if n > 3 else 0) for n in range(6)], now=utc_now())
+    reviewer, lead = account("reviewer"), account("team_lead")
+    api, of_lead = api_of(reviewer), api_of(lead)
+
+    def call(who: Any, method: str, path: str, given: object = None, expected: int = 200) -> Any:
+        answer = who(method, path, {} if given is None else given)
+        assert answer.status_code == expected, answer.content
+        return json.loads(answer.content) if answer.content else None
+
+    def take(who: Any) -> Any:
+        return call(who, "POST", "review/take")["item"]
+
+    says = {"verdict": "block", "category": "fraud"}
+    item = take(api)
+    call(api, "POST", f"review/items/{item['id']}/skip", {"lease": item["lease"]}, 204)
+    item = take(api)
+    call(api, "POST", f"review/items/{item['id']}/decide", {"lease": item["lease"], "ask_second": True, **says})
+    call(api, "POST", "review/undo")
+    item = take(api)
+    call(api, "POST", f"review/items/{item['id']}/decide", {"lease": item["lease"], "ask_second": True, **says})
+    take(api)
+    call(api, "POST", "review/leave", None, 204)
+    waiting = ReviewItem.objects.filter(state=ItemState.WAITING, campaign="").exclude(kind="second").first()
+    assert waiting is not None
+    call(of_lead, "POST", f"review/items/{waiting.pk}/reassign", {"to": lead.username}, 204)
+    mine = take(of_lead)
+    call(of_lead, "POST", f"review/items/{mine['id']}/return", None, 204)
+    second = ReviewItem.objects.get(kind="second")
+    call(of_lead, "POST", f"review/items/{second.pk}/reassign", {"to": lead.username}, 204)
+    mine = take(of_lead)
+    other = {"lease": mine["lease"], "verdict": "allow", "category": "notification"}
+    call(of_lead, "POST", f"review/items/{mine['id']}/decide", other)
+    (open_one,) = call(of_lead, "GET", "review/disagreements")["items"]
+    call(of_lead, "POST", f"review/disagreements/{open_one['decision']}/settle", {**says, "note": "It is fraud."})
+    gold = call(of_lead, "POST", "review/gold", {"message": item["message"], **says}, 201)
+    call(of_lead, "DELETE", f"review/gold/{gold['id']}", None, 204)
+    preview = call(of_lead, "POST", f"campaigns/{campaign:016x}/preview", says)
+    whole = call(of_lead, "POST", "campaign-decisions", {"token": preview["token"]})
+    call(of_lead, "POST", f"campaign-decisions/{whole['id']}/undo")
+
+    did = [entry for entry in audit.entries() if entry.kind.split(".")[0] in _DESK]
+    assert {entry.kind for entry in did} >= {
+        "review.skipped", "review.undone", "message.refused", "message.reviewed", "lease.returned", "lease.reassigned",
+        "gold.made", "gold.retired", "campaign.decided", "campaign.undone", "messages.refused", "messages.held",
+    }  # fmt: skip
+    assert {entry.kind for entry in did if not entry.actor.startswith("token:")} == set()
+
+
+_DESK = ("review", "message", "messages", "lease", "gold", "campaign")

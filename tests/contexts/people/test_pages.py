@@ -249,3 +249,11 @@ def test_teams_outside_of_ones_units_are_not_there(client_for: Browser, account:
     browser = client_for("branch_manager", gansu)
     assert browser.get(reverse("people_team", args=["far"])).status_code == 404
     assert "Far" not in body(browser.get(reverse("people_teams")))
+
+
+def test_who_may_make_tokens_finds_the_reference_of_the_api(client_for: Browser) -> None:
+    for role, finds in (("reviewer", True), ("subscriber", False)):
+        clerk = client_for(role)
+        page = body(clerk.get(reverse("my_account")))
+        assert ('href="/api/"' in page) is finds == (reverse("my_tokens") in page), role
+    assert client_for("reviewer").get("/api/").status_code == 200

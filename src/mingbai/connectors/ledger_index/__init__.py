@@ -14,6 +14,7 @@ read from the ledger, so an answer is never short of a durable entry.
     block.py         a million of them, sorted   stream_index.py  which blocks count; the owner's work
     blockfile.py     the file of one             filters.py       a query upon a block
     counts.py        overview, campaign          search.py, texts.py   pages of hits
+    originals.py     one message's text and numbers
 """
 
 from mingbai.connectors.ledger_index.forecast import DiskForecast, disk_forecast

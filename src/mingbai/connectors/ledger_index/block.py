@@ -99,6 +99,11 @@ class Block:
         runs = np.searchsorted(self.arrays["run.start"], rows, side="right") - 1
         return self.arrays["run.at"][runs]
 
+    def of_runs(self, values: Array, rows: Array) -> Array:
+        """The values of the rows' runs, row for row. rows: ascending; so runs are looked up, of which there are few."""
+        bounds = np.searchsorted(rows, self.arrays["run.start"])
+        return np.repeat(values, np.diff(bounds, append=len(rows)))
+
     def every_at(self) -> Array:
         return self.spread(self.arrays["run.at"])
 

@@ -53,7 +53,7 @@ class _Series:
 
     def add_rows(self, block: Block, rows: Array) -> None:
         steps = (block.arrays["run.at"] - self.start_us) // self.step_us  # of each run: rows outside are not chosen
-        self._add(block.spread(steps)[rows], _mixes(block, rows), None)
+        self._add(block.of_runs(steps, rows), _mixes(block, rows), None)
 
     def add(self, at_us: Array, mixes: Array, counts: Array) -> None:
         self._add((at_us - self.start_us) // self.step_us, mixes, counts)
@@ -173,17 +173,19 @@ class _Place:
         if self.rows is None:
             arrays = self.block.arrays
             return self.block.key_values("campaign")[arrays["top.code"]], arrays["top.messages"], arrays["top.stopped"]
-        keys, messages, stopped = self._counted_rows(self.rows)
-        chosen = top_codes(keys, messages, stopped)
-        return keys[chosen], messages[chosen], stopped[chosen]
+        codes, messages, stopped = self._counted_rows(self.rows)
+        keys = self.block.key_values("campaign")
+        chosen = top_codes(codes if keys[0] == 0 else codes + 1, messages, stopped)  # 0: no campaign
+        return keys[codes[chosen]], messages[chosen], stopped[chosen]
 
     def count_campaigns(self, wanted: Array) -> tuple[Array, Array]:
         """Messages and stopped of each campaign (ascending keys), exact."""
         messages, stopped = np.zeros(len(wanted), np.int64), np.zeros(len(wanted), np.int64)
         if self.rows is not None:
-            keys, all_messages, all_stopped = self._counted_rows(self.rows)
-            here, places = _found(keys, wanted)
-            messages[here], stopped[here] = all_messages[places], all_stopped[places]
+            codes, all_messages, all_stopped = self._counted_rows(self.rows)
+            here, places = _found(self.block.key_values("campaign"), wanted)
+            is_chosen, counted = _found(codes, places)
+            messages[here[is_chosen]], stopped[here[is_chosen]] = all_messages[counted], all_stopped[counted]
             return messages, stopped
         arrays = self.block.arrays
         here, places = _found(self.block.key_values("campaign"), wanted)
@@ -197,15 +199,20 @@ class _Place:
         return messages, stopped
 
     def _counted_rows(self, rows: Array) -> tuple[Array, Array, Array]:
-        """Keys of all campaigns, messages and stopped of each within the rows."""
+        """Codes of campaigns, ascending, messages and stopped of each within the rows."""
         if self._counted is None:
             codes, keys = self.block.codes("campaign")[rows], self.block.key_values("campaign")
             is_stopped = self.block.arrays["verdict"][rows] >= Verdict.HOLD
-            if len(rows) * 8 < len(keys):  # few rows: do not count over every campaign of the block
-                present, codes = np.unique(codes, return_inverse=True)
-                keys = keys[present]
-            counts = (np.bincount(chosen, minlength=len(keys)) for chosen in (codes, codes[is_stopped]))
-            self._counted = keys, next(counts), next(counts)
+            if _is_little(rows, keys):
+                marked = np.sort(codes << np.uint32(1) | is_stopped)  # a block has fewer than 2**31 codes
+                ordered = marked >> np.uint32(1)
+                starts = _starts(ordered)
+                stopped = np.append(0, np.cumsum(marked & np.uint32(1), dtype=np.int64))
+                ends = np.append(starts[1:], len(ordered))
+                self._counted = ordered[starts], ends - starts, stopped[ends] - stopped[starts]
+            else:
+                counts = (np.bincount(chosen, minlength=len(keys)) for chosen in (codes, codes[is_stopped]))
+                self._counted = np.arange(len(keys)), next(counts), next(counts)
         return self._counted
 
     def rows_of_campaign(self, campaign: int) -> Array:
@@ -217,6 +224,16 @@ class _Place:
             self._chosen = np.zeros(self.block.rows, bool)
             self._chosen[self.rows] = True
         return rows[self._chosen[rows]]
+
+
+def _is_little(rows: Array, keys: Array) -> bool:
+    """Whether to sort what the rows have, rather than to go over every key of the block."""
+    return len(rows) * 4 < len(keys)
+
+
+def _starts(ordered: Array) -> Array:
+    """Where each value begins in values that are in order; at least one."""
+    return np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1])
 
 
 def _found(keys: Array, wanted: Array) -> tuple[Array, Array]:
@@ -293,7 +310,7 @@ def campaign_view(
 ) -> CampaignView:
     """Everything of one campaign (`chosen` asks for it). since_us, until_us: None takes the first or last message."""
     found = [(stream, block, rows) for stream, block in blocks if len(rows := chosen.rows(block))]
-    times = [block.at(rows) for _, block, rows in found]
+    times = [block.at(rows[[0, -1]] if block.is_in_order else rows) for _, block, rows in found]
     first = min((int(at.min()) for at in times), default=None)
     last = max((int(at.max()) for at in times), default=None)
     low = since_us if since_us is not None else first or 0
@@ -339,33 +356,52 @@ def _distinct(parts: list[Array]) -> int:
 
 
 def _present(block: Block, name: str, rows: Array) -> Array:
-    is_present = np.zeros(len(block.key_values(name)), bool)
-    is_present[block.codes(name)[rows]] = True
-    keys: Array = block.key_values(name)[is_present]
-    return keys
+    """Distinct keys of some rows, at least one, ascending."""
+    codes, keys = block.codes(name)[rows], block.key_values(name)
+    if _is_little(rows, keys):
+        codes.sort()
+        found: Array = keys[codes[_starts(codes)]]
+    else:
+        is_present = np.zeros(len(keys), bool)
+        is_present[codes] = True
+        found = keys[is_present]
+    return found
 
 
 def _variants(found: list[tuple[str, Block, Array]]) -> tuple[tuple[Variant, ...], int]:
     """Texts of a campaign, most frequent first, and how many there are. The hashes are still the key's 8 bytes."""
-    messages: Counter[int] = Counter()
-    stopped: Counter[int] = Counter()
-    newest: dict[int, tuple[int, str, int]] = {}
-    for stream, block, rows in found:
-        codes = block.codes("text")[rows]
-        counts = np.bincount(codes)
-        stops = np.bincount(codes[block.arrays["verdict"][rows] >= Verdict.HOLD], minlength=len(counts))
-        last = np.zeros(len(counts), np.int64)
-        last[codes] = rows  # ascending: the newest stays
-        present = np.flatnonzero(counts)
-        keys = block.key_values("text")[present]
-        ats = block.at(last[present])
-        columns = (keys, counts[present], stops[present], ats, last[present])
-        for key, count, stop, at, row in zip(*(column.tolist() for column in columns), strict=True):
-            messages[key] += count
-            stopped[key] += stop
-            if key not in newest or at > newest[key][0]:
-                newest[key] = (at, stream, block.head.first_seq + row)
-    return tuple(
-        Variant(key.to_bytes(8, "big") if key else None, count, stopped[key], newest[key][1:])
-        for key, count in messages.most_common(_VARIANTS)
-    ), len(messages)
+    if not found:
+        return (), 0
+    parts = [_texts(block, rows) for _, block, rows in found]
+    keys, messages, stopped, ats, rows = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    places = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
+    order = np.argsort(keys, kind="stable")
+    starts = _starts(keys[order])
+    ends = np.append(starts[1:], len(order))
+    totals, stops = np.add.reduceat(messages[order], starts), np.add.reduceat(stopped[order], starts)
+    chosen = largest(np.arange(len(starts)), totals, _VARIANTS)
+    variants = []
+    for group in chosen[np.lexsort((chosen, -totals[chosen]))].tolist():
+        same = order[starts[group] : ends[group]]
+        newest = int(same[np.argmax(ats[same])])
+        stream, block, _ = found[int(places[newest])]
+        key = int(keys[newest])
+        example = stream, block.head.first_seq + int(rows[newest])
+        text = key.to_bytes(8, "big") if key else None
+        variants.append(Variant(text, int(totals[group]), int(stops[group]), example))
+    return tuple(variants), len(starts)
+
+
+def _texts(block: Block, rows: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """Of each text that the rows (at least one) have: key, messages, stopped; time and row of the newest message."""
+    is_stopped = block.arrays["verdict"][rows] >= Verdict.HOLD
+    low = np.uint64(32)
+    marked = np.sort(
+        block.codes("text")[rows].astype(np.uint64) << low | rows.astype(np.uint64) << np.uint64(1) | is_stopped
+    )
+    codes = marked >> low
+    starts = _starts(codes)
+    ends = np.append(starts[1:], len(marked))
+    newest = (marked[ends - 1] & np.uint64(0xFFFFFFFF)) >> np.uint64(1)
+    stopped = np.add.reduceat((marked & np.uint64(1)).astype(np.int64), starts)
+    return block.key_values("text")[codes[starts]], ends - starts, stopped, block.at(newest), newest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from mingbai.connectors.ledger_index.query import Query, Scope, window_us
 from mingbai.connectors.ledger_index.rows import NO_VERDICT, Array, key_of
 
 NO_ROWS: Array = np.empty(0, np.int64)
+_COMPARED = 8  # codes up to which comparing with each (a vector instruction) beats a look-up for every row
+_FEW = 1 / 16  # of the rows, from which on picking them one by one beats looking at all
 
 
 class Filter:
@@ -35,10 +38,8 @@ class Filter:
         ]
         if query.campaign is not None:
             self._keys.append(("campaign", (query.campaign,)))
-        self._verdicts = np.zeros(256, bool)
-        self._verdicts[[int(verdict) for verdict in query.verdicts] or slice(0, NO_VERDICT)] = True
-        self._categories = np.zeros(256, bool)
-        self._categories[[int(category) for category in query.categories]] = True
+        self._verdicts = _table_of(query.verdicts) if query.verdicts else np.arange(256) != NO_VERDICT
+        self._categories = _table_of(query.categories)
         self._coded: list[tuple[str, Callable[[Any], bool]]] = []  # Any: see rows.Coded
         if query.access_codes:
             self._coded.append(("access_code", _begins_with(query.access_codes)))
@@ -60,8 +61,8 @@ class Filter:
         """The rows meant, ascending. Rows are found by a part of each hash: `is_hit` has the last word."""
         if block.is_outside(self.since_us, self.until_us):
             return NO_ROWS
-        tables = [self._table(block, name, holds) for name, holds in self._coded]
-        if any(table is None for _, table in tables):
+        tests = self._tests(block)
+        if not all(test.passes.any() for test in tests if test.passes is not None):
             return NO_ROWS  # no value of this block fits
         chosen: slice | Array
         if self._keys:
@@ -73,21 +74,7 @@ class Filter:
                 chosen = chosen[(at >= low) & (at < high)]
         else:
             chosen = block.window(self.since_us, self.until_us)
-        mask = self._verdicts[block.arrays["verdict"][chosen]]
-        if self.query.categories:
-            mask &= self._categories[block.arrays["category"][chosen]]
-        for name, table in tables:
-            assert table is not None
-            mask &= table[block.codes(name)[chosen]]
-        if self.query.min_score is not None:
-            mask &= block.arrays["score"][chosen] >= np.float32(self.query.min_score)
-        if self.query.max_score is not None:
-            mask &= block.arrays["score"][chosen] <= np.float32(self.query.max_score)
-        if isinstance(chosen, slice):
-            rows: Array = np.flatnonzero(mask) + chosen.start
-        else:
-            rows = chosen[mask].astype(np.int64)
-        return rows
+        return _narrowed(chosen, tests)
 
     def _rows_of_keys(self, block: Block) -> Array:
         """Rows that have one of the keys of each list: the shortest list's rows, tried against the others."""
@@ -102,11 +89,21 @@ class Filter:
                 chosen = chosen[np.isin(block.keys_of_rows(name, chosen), np.array(keys, np.uint64))]
         return chosen
 
-    def _table(
-        self, block: Block, name: str, holds: Callable[[Any], bool]
-    ) -> tuple[str, Array | None]:  # Any: as above
-        table = np.fromiter((holds(value) for value in block.values(name)), bool)
-        return name, table if table.any() else None
+    def _tests(self, block: Block) -> list[_Test]:
+        """What the columns are asked, in the order in which that is least work: the fewest rows are left first."""
+        coded: list[tuple[int, _Test]] = []
+        for name, holds in self._coded:
+            passes = np.fromiter((holds(value) for value in block.values(name)), bool)
+            coded.append((int(block.arrays[f"{name}.count"][passes].sum()), _Test(block.codes(name), passes)))
+        coded.sort(key=lambda one: one[0])
+        tests = [test for _, test in coded]
+        is_rare = bool(coded) and coded[0][0] < block.rows * _FEW
+        tests.insert(1 if is_rare else 0, _Test(block.arrays["verdict"], self._verdicts))
+        if self.query.categories:
+            tests.append(_Test(block.arrays["category"], self._categories))
+        if self.query.min_score is not None or self.query.max_score is not None:
+            tests.append(_Test(block.arrays["score"], None, self.query.min_score, self.query.max_score))
+        return tests
 
     def is_hit(self, sender: bytes | None, receiver: bytes | None, text_hash: bytes | None) -> bool:
         """Whether the whole hashes of a row that `rows` gave are those asked for."""
@@ -117,6 +114,60 @@ class Filter:
             and (query.text_hash is None or text_hash == query.text_hash)
             and (own is None or receiver in own)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """What a column must be. passes: by code; None: a score, between both bounds."""
+
+    column: Array
+    passes: Array | None
+    least: float | None = None
+    most: float | None = None
+
+    def of(self, chosen: slice | Array) -> Array:
+        """Which of the rows pass."""
+        values = self.column[chosen]
+        if self.passes is None:
+            mask = np.ones(len(values), bool) if self.least is None else values >= np.float32(self.least)
+            return mask if self.most is None else mask & (values <= np.float32(self.most))
+        for codes, is_right in ((np.flatnonzero(self.passes), True), (np.flatnonzero(~self.passes), False)):
+            if len(codes) <= _COMPARED:
+                if len(values) and int(values.max()) >= len(self.passes):
+                    raise IndexError("a code without a value: the block is damaged")
+                mask = np.zeros(len(values), bool)
+                for code in codes.tolist():
+                    mask |= values == values.dtype.type(code)
+                return mask if is_right else ~mask
+        return np.take(self.passes, values)  # twice as fast as by index, where codes are narrow
+
+
+def _narrowed(chosen: slice | Array, tests: list[_Test]) -> Array:
+    """The rows that pass all tests. All rows are looked at while most pass, then only those that are left."""
+    mask: Array | None = None
+    rows = None if isinstance(chosen, slice) else chosen
+    for test in tests:
+        passed = test.of(chosen if rows is None else rows)
+        if rows is not None:
+            rows = rows[passed]
+            continue
+        mask = passed if mask is None else mask & passed
+        if np.count_nonzero(mask) < len(mask) * _FEW:
+            rows = _rows_in(chosen, mask)
+    found: Array = (_rows_in(chosen, mask) if rows is None else rows).astype(np.int64)
+    return found
+
+
+def _rows_in(chosen: slice | Array, mask: Array | None) -> Array:
+    assert isinstance(chosen, slice) and mask is not None
+    found: Array = np.flatnonzero(mask) + chosen.start
+    return found
+
+
+def _table_of(codes: Iterable[int]) -> Array:
+    table = np.zeros(256, bool)
+    table[[int(code) for code in codes]] = True
+    return table
 
 
 def _begins_with(prefixes: tuple[str, ...]) -> Callable[[Any], bool]:  # Any: a text or None

@@ -16,6 +16,7 @@ from mingbai.connectors.ledger_index.block import Block
 from mingbai.connectors.ledger_index.counts import campaign_view, overview
 from mingbai.connectors.ledger_index.filters import Filter
 from mingbai.connectors.ledger_index.hits import Place, read_hits
+from mingbai.connectors.ledger_index.originals import PlacedReader
 from mingbai.connectors.ledger_index.query import (
     EVERYTHING,
     CampaignView,
@@ -35,7 +36,7 @@ from mingbai.connectors.ledger_index.stream_index import StreamIndex
 from mingbai.connectors.ledger_index.texts import text_search
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Verdict
-from mingbai.ledger import ENTRY, KeyStore, StreamReader, list_streams
+from mingbai.ledger import ENTRY, KeyStore, list_streams
 from mingbai.ledger.files import FileOps
 
 MAX_PAGE = 1000
@@ -211,7 +212,8 @@ class LedgerIndex:
             return None
         original = None
         if self._keys is not None:
-            (original,) = StreamReader(self._data, stream, self._keys).originals([seq]).to_pylist()
+            reader = PlacedReader(self._data, self._index(stream).source, self._keys)
+            (original,) = reader.originals([seq]).to_pylist()
         return Decision(stream, seq, entry, original)
 
     def neighbours(self, stream: str, seq: int, limit: int = 20, scope: Scope = EVERYTHING) -> list[Hit]:

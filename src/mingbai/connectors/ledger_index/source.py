@@ -139,6 +139,23 @@ class Source:
             yield from self._segment_entries(segments[at], seqs[place:end], columns)
             place = end
 
+    def open_commits(
+        self, path: Path, first_seq: int, last_seq: int | None, *, is_last: bool
+    ) -> Iterator[pa.RecordBatch]:
+        """Commits of an open segment that hold seqs of the range, whole, with all columns.
+
+        is_last: it is the stream's last segment, whose last commit may be under way. Raises FileNotFoundError when it
+        was sealed, LedgerDamaged.
+        """
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            places = self._read_places(path, fd)
+            start = bisect_right(places.starts, first_seq) - 1
+            for _, batch in self._checked(path, fd, places, max(0, start), last_seq, is_last=is_last):
+                yield batch
+        finally:
+            os.close(fd)
+
     # -- segments
 
     def _segment_of(self, seq: int) -> Segment | None:
@@ -170,8 +187,19 @@ class Source:
         self, path: Path, fd: int, first_seq: int, last_seq: int | None, *, is_last: bool
     ) -> Iterator[Piece]:
         places = self._read_places(path, fd)
+        start = bisect_left(places.starts, first_seq)
+        for link, batch in self._checked(path, fd, places, start, last_seq, is_last=is_last):
+            yield Piece(batch.select(COLUMNS), link, link.chain)
+        is_to_end = last_seq is None or not places.starts or last_seq >= places.starts[-1]
+        if is_to_end and not is_last and places.end < os.fstat(fd).st_size:
+            raise LedgerDamaged(path=str(path), offset=places.end, what="bytes are no whole commit")
+
+    def _checked(
+        self, path: Path, fd: int, places: _Places, start: int, last_seq: int | None, *, is_last: bool
+    ) -> Iterator[tuple[Link, pa.RecordBatch]]:
+        """Commits from the one in that place on, whose bytes are what their links say."""
         size = os.fstat(fd).st_size
-        for at in range(max(0, bisect_left(places.starts, first_seq)), len(places.starts)):
+        for at in range(start, len(places.starts)):
             if last_seq is not None and places.starts[at] > last_seq:
                 return
             frame = read_frame(fd, places.offsets[at], size)
@@ -183,10 +211,7 @@ class Source:
                     return
                 what = "bytes do not match the commit's digest"
                 raise LedgerDamaged(path=str(path), offset=places.offsets[at], what=what)
-            batch = pa.ipc.read_record_batch(pa.py_buffer(frame.data), OPEN)
-            yield Piece(batch.select(COLUMNS), link, link.chain)
-        if not is_last and places.end < size:
-            raise LedgerDamaged(path=str(path), offset=places.end, what="bytes are no whole commit")
+            yield link, pa.ipc.read_record_batch(pa.py_buffer(frame.data), OPEN)
 
     def _read_places(self, path: Path, fd: int | None = None) -> _Places:
         """Where the commits lie, read on from where the last call ended. Raises FileNotFoundError."""

@@ -7,3 +7,9 @@ class MessagingConfig(AppConfig):
     name = "mingbai.contexts.messaging"
     label = "messaging"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from mingbai.contexts.messaging.services import appeals
+        from mingbai.contexts.people.services.data_requests import Holder, register
+
+        register(Holder("appeals", appeals.held, appeals.erase))

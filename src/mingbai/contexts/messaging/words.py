@@ -44,6 +44,15 @@ KEPT: dict[str, Promise] = {
     "unreadable": _("Cannot be read: its key cannot be opened, or its bytes were changed"),
 }
 
+# Why exactly this message cannot be freed. Keys are stored with appeals that were upheld without an exception.
+WHY_NOT_FREED: dict[str, Promise] = {
+    "passed": _("This message was let pass: there is nothing to free."),
+    "text_gone": _("Its text is no longer kept, so exactly this message cannot be recognised again."),
+    "sender_gone": _("Its sender is no longer kept, so exactly this message cannot be recognised again."),
+    "entry_gone": _("Its decision is no longer in the record, so exactly this message cannot be recognised again."),
+    "freed_already": _("This message is freed already."),
+}
+
 # Entries of the control stream about one message.
 DONE: dict[str, Promise] = {
     "message.unmasked": _("Looked at unmasked"),

@@ -61,10 +61,6 @@ class Page(Schema):
     next: str | None = None
 
 
-PROBLEMS: dict[Any, Any] = {
-    frozenset({400, 401, 403, 404, 405, 409, 413, 422, 429, 503}): Problem
-}  # Any: ninja's response map
-
 _TITLES = {
     400: "Bad request",
     401: "Not signed in",

@@ -30,6 +30,11 @@ _GIVEN: Final = """
 """
 
 
+def refs_of(account: Account) -> list[str]:
+    """How entries name what somebody did: themselves, or one of their tokens."""
+    return [account.ref, *(token.ref for token in account.tokens.all())]
+
+
 def rights_of(account: Account, token: Token | None = None) -> Rights:
     """Everything the account may do, by its own roles and its teams'; a token narrows it."""
     if not account.is_active:

@@ -83,6 +83,10 @@ SENTENCES: dict[str, tuple[str, Promise]] = {
     "appeal.opened": ("scale", gettext_lazy("%(actor)s appealed against a decision")),
     "appeal.answered": ("scale", gettext_lazy("%(actor)s answered an appeal")),
     "review.undone": ("undo-2", gettext_lazy("%(actor)s undid a decision")),
+    "review.rewound": (
+        "undo-2",
+        gettext_lazy("The ledger's stream %(stream)s ends before what the desk had read: it goes on from %(to_seq)s"),
+    ),
     "review.skipped": ("arrow-right", gettext_lazy("%(actor)s passed a message on")),
     "lease.returned": ("refresh-cw", gettext_lazy("A message went back to its queue")),
     "lease.reassigned": ("refresh-cw", gettext_lazy("%(actor)s gave a message to somebody else")),

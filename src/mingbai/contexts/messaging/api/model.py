@@ -15,7 +15,7 @@ from mingbai.contexts.messaging.models import Run, ScreeningModel
 from mingbai.contexts.messaging.queries import model as queries
 from mingbai.contexts.messaging.queries import overview
 from mingbai.contexts.messaging.services import model as services
-from mingbai.contexts.people.http_api import PROBLEMS, NotFound, actor, allowed, found, from_cursor, to_cursor
+from mingbai.contexts.people.http_api import NotFound, actor, allowed, found, from_cursor, to_cursor
 from mingbai.contexts.people.policy import Action
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import MingbaiError
@@ -115,12 +115,12 @@ class DriftIn(Schema):
     days: int = Field(7, ge=1, le=366)
 
 
-@router.get("/models", auth=allowed(Action.SEE_MODEL), response={200: ModelList, **PROBLEMS})
+@router.get("/models", auth=allowed(Action.SEE_MODEL), response={200: ModelList})
 def models(request: HttpRequest) -> dict[str, _WEB]:
     return {"items": list(queries.models())}
 
 
-@router.post("/models/learn", auth=allowed(Action.MANAGE_MODEL), response={202: RunOut, **PROBLEMS})
+@router.post("/models/learn", auth=allowed(Action.MANAGE_MODEL), response={202: RunOut})
 def learn(request: HttpRequest) -> Status[Run]:
     """Learn from all reviewed messages, beginning from the model in force."""
     counts = queries.label_counts()
@@ -129,9 +129,7 @@ def learn(request: HttpRequest) -> Status[Run]:
     return Status(202, services.ask_learning(by=_by(request), now=utc_now(), actor=actor(request)))
 
 
-@router.post(
-    "/models/drift", auth=allowed(Action.MANAGE_MODEL, Action.APPROVE_MODEL), response={202: RunOut, **PROBLEMS}
-)
+@router.post("/models/drift", auth=allowed(Action.MANAGE_MODEL, Action.APPROVE_MODEL), response={202: RunOut})
 def drift(request: HttpRequest, given: DriftIn) -> Status[Run]:
     """Measure how recent traffic differs from what the model was trained on."""
     now = utc_now()
@@ -140,7 +138,7 @@ def drift(request: HttpRequest, given: DriftIn) -> Status[Run]:
     return Status(202, services.ask_drift(since=since, until=until, by=_by(request), now=now, actor=actor(request)))
 
 
-@router.put("/models/shadow", auth=allowed(Action.MANAGE_MODEL), response={204: None, **PROBLEMS})
+@router.put("/models/shadow", auth=allowed(Action.MANAGE_MODEL), response={204: None})
 def shadow(request: HttpRequest, given: ShadowIn) -> Status[None]:
     """Let a model decide beside the one in force, only counted."""
     if given.version is not None:
@@ -149,13 +147,13 @@ def shadow(request: HttpRequest, given: ShadowIn) -> Status[None]:
     return Status(204, None)
 
 
-@router.post("/models/back", auth=allowed(Action.APPROVE_MODEL), response={200: ModelOut, **PROBLEMS})
+@router.post("/models/back", auth=allowed(Action.APPROVE_MODEL), response={200: ModelOut})
 def back(request: HttpRequest, given: ModelWordsIn) -> ScreeningModel:
     """Put the model back that was in force before."""
     return services.go_back(by=_by(request), now=utc_now(), reason=given.words, actor=actor(request))
 
 
-@router.get("/models/drift", auth=allowed(Action.SEE_MODEL), response={200: RunOut, **PROBLEMS})
+@router.get("/models/drift", auth=allowed(Action.SEE_MODEL), response={200: RunOut})
 def last_drift(request: HttpRequest) -> Run:
     """The newest measurement that came to an end, feature by feature."""
     newest = queries.last_drift()
@@ -164,7 +162,7 @@ def last_drift(request: HttpRequest) -> Run:
     return newest
 
 
-@router.get("/models/history", auth=allowed(Action.SEE_MODEL), response={200: ModelHistory, **PROBLEMS})
+@router.get("/models/history", auth=allowed(Action.SEE_MODEL), response={200: ModelHistory})
 def history(request: HttpRequest) -> dict[str, _WEB]:
     """Which model decided from when on, and what there is to learn from."""
     present = queries.in_force()
@@ -177,7 +175,7 @@ def history(request: HttpRequest) -> dict[str, _WEB]:
     return {"terms": terms, "labels": queries.label_counts(), "is_confirmed": is_confirmed}
 
 
-@router.get("/models/shadow", auth=allowed(Action.SEE_MODEL), response={200: ShadowOut, **PROBLEMS})
+@router.get("/models/shadow", auth=allowed(Action.SEE_MODEL), response={200: ShadowOut})
 def shadow_agreement(request: HttpRequest, days: int = Param(7, ge=1, le=366)) -> queries.Agreement:
     """How the shadow agrees with the model in force; 404 without a shadow or before its first count."""
     shadow = queries.shadow()
@@ -187,12 +185,12 @@ def shadow_agreement(request: HttpRequest, days: int = Param(7, ge=1, le=366)) -
     return counts
 
 
-@router.get("/models/{version}", auth=allowed(Action.SEE_MODEL), response={200: ModelOut, **PROBLEMS})
+@router.get("/models/{version}", auth=allowed(Action.SEE_MODEL), response={200: ModelOut})
 def model(request: HttpRequest, version: str) -> ScreeningModel:
     return _found(version)
 
 
-@router.get("/models/{version}/changes", auth=allowed(Action.SEE_MODEL), response={200: ModelChangedPage, **PROBLEMS})
+@router.get("/models/{version}/changes", auth=allowed(Action.SEE_MODEL), response={200: ModelChangedPage})
 def changes(
     request: HttpRequest,
     version: str,
@@ -226,7 +224,7 @@ def changes(
 @router.post(
     "/models/{version}/compare",
     auth=allowed(Action.MANAGE_MODEL, Action.APPROVE_MODEL),
-    response={202: RunOut, **PROBLEMS},
+    response={202: RunOut},
 )
 def compare(request: HttpRequest, version: str) -> Status[Run]:
     """Compare with the model in force on the same held-back messages."""
@@ -234,14 +232,14 @@ def compare(request: HttpRequest, version: str) -> Status[Run]:
     return Status(202, services.ask_comparison(version, by=_by(request), now=utc_now(), actor=actor(request)))
 
 
-@router.post("/models/{version}/propose", auth=allowed(Action.MANAGE_MODEL), response={200: ModelOut, **PROBLEMS})
+@router.post("/models/{version}/propose", auth=allowed(Action.MANAGE_MODEL), response={200: ModelOut})
 def propose(request: HttpRequest, version: str, given: ModelWordsIn) -> ScreeningModel:
     """Ask a second person to put it in force."""
     _found(version)
     return services.propose(version, words=given.words, by=_by(request), now=utc_now(), actor=actor(request))
 
 
-@router.post("/models/{version}/approve", auth=allowed(Action.APPROVE_MODEL), response={200: ModelOut, **PROBLEMS})
+@router.post("/models/{version}/approve", auth=allowed(Action.APPROVE_MODEL), response={200: ModelOut})
 def approve(request: HttpRequest, version: str, given: ModelWordsIn) -> ScreeningModel:
     """Put it in force. Never by who proposed it or had it learnt."""
     _found(version)
@@ -251,7 +249,7 @@ def approve(request: HttpRequest, version: str, given: ModelWordsIn) -> Screenin
 @router.post(
     "/models/{version}/reject",
     auth=allowed(Action.APPROVE_MODEL, Action.MANAGE_MODEL),
-    response={200: ModelOut, **PROBLEMS},
+    response={200: ModelOut},
 )
 def reject(request: HttpRequest, version: str, given: ModelWordsIn) -> ScreeningModel:
     _found(version)

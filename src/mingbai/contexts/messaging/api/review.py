@@ -15,8 +15,8 @@ from mingbai.contexts.messaging.models import CampaignDecision, Gold, ItemKind, 
 from mingbai.contexts.messaging.queries import review as queries
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.services import review as services
-from mingbai.contexts.messaging.services import review_team
-from mingbai.contexts.people.http_api import PROBLEMS, NotFound, actor, allowed, found, own_account, reach
+from mingbai.contexts.messaging.services import review_queue, review_team
+from mingbai.contexts.people.http_api import NotFound, actor, allowed, found, own_account, reach
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.queries import account_called, rights_of
 from mingbai.kernel.clock import utc_now
@@ -80,11 +80,16 @@ class LeaseIn(Schema):
 
 
 class ReviewDecisionOut(Schema):
+    """exception: what an upheld appeal lets pass from now on; no_exception: why none was made (text_gone,
+    sender_gone, entry_gone, freed_already), "" otherwise."""
+
     id: UUID
     message: UUID
     verdict: str
     category: str
     at: datetime
+    exception: UUID | None = None
+    no_exception: str = ""
 
 
 class PreviewIn(Schema):
@@ -237,16 +242,16 @@ class ReviewTeamOut(Schema):
     campaigns: list[CampaignDecisionOut]
 
 
-@router.get("/review/queues", auth=allowed(Action.REVIEW, Action.LEAD_REVIEW), response={200: QueueList, **PROBLEMS})
+@router.get("/review/queues", auth=allowed(Action.REVIEW, Action.LEAD_REVIEW), response={200: QueueList})
 def queues(request: HttpRequest) -> dict[str, _WEB]:
     """What waits for people."""
     return {"items": [_queue(one) for one in queries.backlog()]}
 
 
-@router.post("/review/take", auth=allowed(Action.REVIEW), response={200: TakeOut, **PROBLEMS})
+@router.post("/review/take", auth=allowed(Action.REVIEW), response={200: TakeOut})
 def take(request: HttpRequest, given: TakeIn) -> dict[str, _WEB]:
     """The message that one works on: what one holds, else the next. Nobody else gets it while the lease lasts."""
-    item = services.take(
+    item = review_queue.take(
         own_account(request),
         now=utc_now(),
         review=traffic.installed_settings().review,
@@ -256,7 +261,7 @@ def take(request: HttpRequest, given: TakeIn) -> dict[str, _WEB]:
     return {"item": None if item is None else _item(item)}
 
 
-@router.post("/review/items/{id}/decide", auth=allowed(Action.REVIEW), response={200: ReviewDecisionOut, **PROBLEMS})
+@router.post("/review/items/{id}/decide", auth=allowed(Action.REVIEW), response={200: ReviewDecisionOut})
 def decide(request: HttpRequest, id: int, given: DecideIn) -> dict[str, _WEB]:
     """Decide. The same lease again gives the same decision; a lease that is lost gives 409, and nothing is recorded."""
     answer = services.Answer(
@@ -269,43 +274,46 @@ def decide(request: HttpRequest, id: int, given: DecideIn) -> dict[str, _WEB]:
         answer,
         now=utc_now(),
         review=traffic.installed_settings().review,
+        actor=actor(request),
     )
     return _decision(made)
 
 
-@router.post("/review/items/{id}/skip", auth=allowed(Action.REVIEW), response={204: None, **PROBLEMS})
+@router.post("/review/items/{id}/skip", auth=allowed(Action.REVIEW), response={204: None})
 def skip(request: HttpRequest, id: int, given: LeaseIn) -> Status[None]:
     """Leave it to somebody else."""
-    services.skip(_known(id), own_account(request), given.lease, now=utc_now())
+    review_queue.skip(_known(id), own_account(request), given.lease, now=utc_now(), actor=actor(request))
     return Status(204, None)
 
 
-@router.post("/review/items/{id}/keep", auth=allowed(Action.REVIEW), response={200: Renewed, **PROBLEMS})
+@router.post("/review/items/{id}/keep", auth=allowed(Action.REVIEW), response={200: Renewed})
 def keep(request: HttpRequest, id: int, given: LeaseIn) -> dict[str, _WEB]:
     """Hold it longer. A lease that is lost gives 409."""
     account = own_account(request)
     review = traffic.installed_settings().review
-    if not services.renew(_known(id), account, given.lease, now=utc_now(), review=review):
-        raise services.LeaseLost(why="lost")
+    if not review_queue.renew(_known(id), account, given.lease, now=utc_now(), review=review):
+        raise review_queue.LeaseLost(why="lost")
     item = queries.item_of(id, account)
     return {"lease_until": None if item is None else item.lease_until}
 
 
-@router.post("/review/undo", auth=allowed(Action.REVIEW), response={200: ItemOut, **PROBLEMS})
+@router.post("/review/undo", auth=allowed(Action.REVIEW), response={200: ItemOut})
 def undo(request: HttpRequest) -> dict[str, _WEB]:
     """Take back one's last decision, and hold the message again."""
-    item = services.undo(own_account(request), now=utc_now(), review=traffic.installed_settings().review)
+    item = services.undo(
+        own_account(request), now=utc_now(), review=traffic.installed_settings().review, actor=actor(request)
+    )
     return _item(item)
 
 
-@router.post("/review/leave", auth=allowed(Action.REVIEW), response={204: None, **PROBLEMS})
+@router.post("/review/leave", auth=allowed(Action.REVIEW), response={204: None})
 def leave(request: HttpRequest) -> Status[None]:
     """Stop working: what one holds goes back at once."""
-    services.return_leases_of(own_account(request), now=utc_now())
+    review_queue.return_leases_of(own_account(request), now=utc_now(), actor=actor(request))
     return Status(204, None)
 
 
-@router.post("/campaigns/{id}/preview", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: PreviewOut, **PROBLEMS})
+@router.post("/campaigns/{id}/preview", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: PreviewOut})
 def preview_campaign(request: HttpRequest, id: str, given: PreviewIn) -> dict[str, _WEB]:
     shown = review_team.preview_campaign(
         id,
@@ -317,25 +325,27 @@ def preview_campaign(request: HttpRequest, id: str, given: PreviewIn) -> dict[st
     return {"items": shown.items, "held": shown.held, "receivers": shown.receivers, "token": shown.token}
 
 
-@router.post("/campaign-decisions", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: CampaignDecided, **PROBLEMS})
+@router.post("/campaign-decisions", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: CampaignDecided})
 def decide_campaign(request: HttpRequest, given: ConfirmIn) -> dict[str, _WEB]:
     """Carry out what a preview showed, and never more."""
     made = review_team.decide_campaign(
-        given.token, own_account(request), now=utc_now(), reach=reach(request, Action.DECIDE_CAMPAIGN)
+        given.token,
+        own_account(request),
+        now=utc_now(),
+        reach=reach(request, Action.DECIDE_CAMPAIGN),
+        actor=actor(request),
     )
     return {"id": made.pk, "decided": made.items}
 
 
-@router.post(
-    "/campaign-decisions/{uuid:id}/undo", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: Undone, **PROBLEMS}
-)
+@router.post("/campaign-decisions/{uuid:id}/undo", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: Undone})
 def undo_campaign(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """Everything that it decided waits again, but for what was acted on; within ten minutes."""
     found(CampaignDecision.objects.all(), "campaign decision", id)
-    return {"count": review_team.undo_campaign(id, own_account(request), now=utc_now())}
+    return {"count": review_team.undo_campaign(id, own_account(request), now=utc_now(), actor=actor(request))}
 
 
-@router.get("/campaign-decisions", auth=allowed(Action.LEAD_REVIEW), response={200: CampaignDecisionList, **PROBLEMS})
+@router.get("/campaign-decisions", auth=allowed(Action.LEAD_REVIEW), response={200: CampaignDecisionList})
 def list_campaign_decisions(request: HttpRequest) -> dict[str, _WEB]:
     """Decisions on whole campaigns, newest first; at most 200."""
     rows = CampaignDecision.objects.select_related("account").order_by("-at")[:200]
@@ -345,7 +355,7 @@ def list_campaign_decisions(request: HttpRequest) -> dict[str, _WEB]:
 # -- the team
 
 
-@router.get("/review/team", auth=allowed(Action.LEAD_REVIEW), response={200: ReviewTeamOut, **PROBLEMS})
+@router.get("/review/team", auth=allowed(Action.LEAD_REVIEW), response={200: ReviewTeamOut})
 def team(request: HttpRequest, days: Literal[1, 7, 30] = 7) -> dict[str, _WEB]:
     """Is the desk keeping up, and do people judge alike?"""
     shown = queries.team(utc_now(), days)
@@ -378,25 +388,25 @@ def team(request: HttpRequest, days: Literal[1, 7, 30] = 7) -> dict[str, _WEB]:
     }
 
 
-@router.post("/review/items/{id}/return", auth=allowed(Action.DECIDE_CAMPAIGN), response={204: None, **PROBLEMS})
+@router.post("/review/items/{id}/return", auth=allowed(Action.DECIDE_CAMPAIGN), response={204: None})
 def return_lease(request: HttpRequest, id: int) -> Status[None]:
     """Take a message out of somebody's hands: it waits again."""
-    services.return_lease(_known(id), actor=actor(request), now=utc_now())
+    review_queue.return_lease(_known(id), actor=actor(request), now=utc_now())
     return Status(204, None)
 
 
-@router.post("/review/items/{id}/reassign", auth=allowed(Action.DECIDE_CAMPAIGN), response={204: None, **PROBLEMS})
+@router.post("/review/items/{id}/reassign", auth=allowed(Action.DECIDE_CAMPAIGN), response={204: None})
 def reassign(request: HttpRequest, id: int, given: ReassignIn) -> Status[None]:
     """Give it to one person: it is what they see next."""
     item, to = _known(id), account_called(given.to)
     if to is None or not to.is_active or not rights_of(to).may(Action.REVIEW):
         raise BadValue(field="to", value=given.to, expected="the username of a reviewer")
     review = traffic.installed_settings().review
-    review_team.reassign(item, to, own_account(request), now=utc_now(), review=review)
+    review_team.reassign(item, to, own_account(request), now=utc_now(), review=review, actor=actor(request))
     return Status(204, None)
 
 
-@router.get("/review/disagreements", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: DisagreementList, **PROBLEMS})
+@router.get("/review/disagreements", auth=allowed(Action.DECIDE_CAMPAIGN), response={200: DisagreementList})
 def disagreements(request: HttpRequest) -> dict[str, _WEB]:
     """Second opinions that differ from the first and wait for the lead's word; at most 50, oldest first."""
     return {
@@ -420,7 +430,7 @@ def disagreements(request: HttpRequest) -> dict[str, _WEB]:
 @router.post(
     "/review/disagreements/{uuid:id}/settle",
     auth=allowed(Action.DECIDE_CAMPAIGN),
-    response={200: ReviewDecisionOut, **PROBLEMS},
+    response={200: ReviewDecisionOut},
 )
 def settle(request: HttpRequest, id: UUID, given: SettleIn) -> dict[str, _WEB]:
     """Both answers stay as they were given; the lead's is the label."""
@@ -432,11 +442,12 @@ def settle(request: HttpRequest, id: UUID, given: SettleIn) -> dict[str, _WEB]:
         own_account(request),
         now=utc_now(),
         note=given.note,
+        actor=actor(request),
     )
     return _decision(made)
 
 
-@router.get("/review/gold", auth=allowed(Action.LEAD_REVIEW), response={200: GoldList, **PROBLEMS})
+@router.get("/review/gold", auth=allowed(Action.LEAD_REVIEW), response={200: GoldList})
 def list_gold(request: HttpRequest) -> dict[str, _WEB]:
     """Gold messages and how often they were decided right; at most 100."""
     return {
@@ -456,7 +467,7 @@ def list_gold(request: HttpRequest) -> dict[str, _WEB]:
     }
 
 
-@router.post("/review/gold", auth=allowed(Action.DECIDE_CAMPAIGN), response={201: GoldOut, **PROBLEMS})
+@router.post("/review/gold", auth=allowed(Action.DECIDE_CAMPAIGN), response={201: GoldOut})
 def make_gold(request: HttpRequest, given: GoldIn) -> Status[dict[str, _WEB]]:
     """A decided message becomes a test with a known answer."""
     made = review_team.make_gold(
@@ -466,15 +477,16 @@ def make_gold(request: HttpRequest, given: GoldIn) -> Status[dict[str, _WEB]]:
         own_account(request),
         now=utc_now(),
         note=given.note,
+        actor=actor(request),
     )
     return Status(201, {"id": made.pk})
 
 
-@router.delete("/review/gold/{uuid:id}", auth=allowed(Action.DECIDE_CAMPAIGN), response={204: None, **PROBLEMS})
+@router.delete("/review/gold/{uuid:id}", auth=allowed(Action.DECIDE_CAMPAIGN), response={204: None})
 def retire_gold(request: HttpRequest, id: UUID) -> Status[None]:
     """It is given to nobody any more; what it measured stays."""
     found(Gold.objects.filter(is_active=True), "gold message", id)
-    review_team.retire_gold(id, own_account(request), now=utc_now())
+    review_team.retire_gold(id, own_account(request), now=utc_now(), actor=actor(request))
     return Status(204, None)
 
 
@@ -512,12 +524,15 @@ def _campaign_decision(row: CampaignDecision) -> dict[str, _WEB]:
 
 
 def _decision(made: ReviewDecision) -> dict[str, _WEB]:
+    appeal = queries.appeal_answered(made)
     return {
         "id": made.pk,
         "message": made.item.entry_id,
         "verdict": Verdict(made.verdict).label,
         "category": Category(made.category).label,
         "at": made.at,
+        "exception": None if appeal is None else made.exceptions.values_list("pk", flat=True).first(),
+        "no_exception": "" if appeal is None else appeal.no_exception,
     }
 
 

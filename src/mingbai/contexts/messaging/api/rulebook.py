@@ -20,7 +20,6 @@ from mingbai.contexts.messaging.services import rulebook as services
 from mingbai.contexts.messaging.services import runs
 from mingbai.contexts.people.http_api import (
     MAX_LIMIT,
-    PROBLEMS,
     NotFound,
     actor,
     allowed,
@@ -243,7 +242,7 @@ class RevisionIn(Schema):
     revision: int = Field(ge=1, le=2**31 - 1)
 
 
-@router.get("/rulebook", auth=allowed(Action.SEE_RULES), response={200: InForceOut, **PROBLEMS})
+@router.get("/rulebook", auth=allowed(Action.SEE_RULES), response={200: InForceOut})
 def in_force(request: HttpRequest) -> dict[str, _WEB]:
     """The version in force, and whether the screener has it."""
     version = services.ensure_first(now=utc_now())
@@ -251,7 +250,7 @@ def in_force(request: HttpRequest) -> dict[str, _WEB]:
     return {**{name: getattr(version, name) for name in WholeVersion.model_fields}, "is_confirmed": is_confirmed}
 
 
-@router.get("/rulebook/rules", auth=allowed(Action.SEE_RULES), response={200: RuleList, **PROBLEMS})
+@router.get("/rulebook/rules", auth=allowed(Action.SEE_RULES), response={200: RuleList})
 def rules(
     request: HttpRequest,
     days: int = Param(7, ge=1, le=366),
@@ -272,7 +271,7 @@ def rules(
     return {"items": [_rule(rule) for rule in listed], "version": version.number, "is_behind": figures.is_behind}
 
 
-@router.get("/rulebook/rules/{path:id}", auth=allowed(Action.SEE_RULES), response={200: OneRule, **PROBLEMS})
+@router.get("/rulebook/rules/{path:id}", auth=allowed(Action.SEE_RULES), response={200: OneRule})
 def rule(request: HttpRequest, id: str, days: int = Param(7, ge=1, le=366)) -> dict[str, _WEB]:
     """One rule: what it says and what it hit."""
     version = services.ensure_first(now=utc_now())
@@ -282,7 +281,7 @@ def rule(request: HttpRequest, id: str, days: int = Param(7, ge=1, le=366)) -> d
     return {**_rule(_figures(request, named, days).rules[0]), "text": queries.rule_text(version.text, id)}
 
 
-@router.get("/rulebook/history", auth=allowed(Action.SEE_RULES), response={200: TermList, **PROBLEMS})
+@router.get("/rulebook/history", auth=allowed(Action.SEE_RULES), response={200: TermList})
 def history(request: HttpRequest) -> dict[str, _WEB]:
     """What was in force from when on, newest first; at most 200."""
     services.ensure_first(now=utc_now())
@@ -295,7 +294,7 @@ def history(request: HttpRequest) -> dict[str, _WEB]:
     }
 
 
-@router.get("/rulebook/versions", auth=allowed(Action.SEE_RULES), response={200: VersionPage, **PROBLEMS})
+@router.get("/rulebook/versions", auth=allowed(Action.SEE_RULES), response={200: VersionPage})
 def versions(
     request: HttpRequest,
     cursor: str | None = Param(None, max_length=500),
@@ -311,7 +310,7 @@ def versions(
     return {"items": page[:limit], "next": following}
 
 
-@router.get("/rulebook/versions/{uuid:id}", auth=allowed(Action.SEE_RULES), response={200: WholeVersion, **PROBLEMS})
+@router.get("/rulebook/versions/{uuid:id}", auth=allowed(Action.SEE_RULES), response={200: WholeVersion})
 def version(request: HttpRequest, id: UUID) -> RulebookVersion:
     return _found(id)
 
@@ -319,7 +318,7 @@ def version(request: HttpRequest, id: UUID) -> RulebookVersion:
 @router.get(
     "/rulebook/versions/{uuid:id}/differences",
     auth=allowed(Action.SEE_RULES),
-    response={200: DifferenceOut, **PROBLEMS},
+    response={200: DifferenceOut},
 )
 def differences(request: HttpRequest, id: UUID, since: UUID | None = None) -> queries.Difference:
     """What the version changes about another one: about its base, where `since` names none."""
@@ -328,7 +327,7 @@ def differences(request: HttpRequest, id: UUID, since: UUID | None = None) -> qu
     return queries.difference(other.text, version.text)
 
 
-@router.post("/rulebook/versions", auth=allowed(Action.WRITE_RULES), response={201: WholeVersion, **PROBLEMS})
+@router.post("/rulebook/versions", auth=allowed(Action.WRITE_RULES), response={201: WholeVersion})
 def begin(request: HttpRequest, given: DraftIn) -> Status[RulebookVersion]:
     """A new draft."""
     start = _found(given.start_from) if given.start_from else None
@@ -336,7 +335,7 @@ def begin(request: HttpRequest, given: DraftIn) -> Status[RulebookVersion]:
     return Status(201, made)
 
 
-@router.put("/rulebook/versions/{uuid:id}", auth=allowed(Action.WRITE_RULES), response={200: WholeVersion, **PROBLEMS})
+@router.put("/rulebook/versions/{uuid:id}", auth=allowed(Action.WRITE_RULES), response={200: WholeVersion})
 def save(request: HttpRequest, id: UUID, given: SaveIn) -> RulebookVersion:
     """Keep a new text of a draft. revision: the one that was read; an older one gives 409."""
     _found(id)
@@ -351,9 +350,7 @@ def save(request: HttpRequest, id: UUID, given: SaveIn) -> RulebookVersion:
     )
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/submit", auth=allowed(Action.WRITE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/submit", auth=allowed(Action.WRITE_RULES), response={200: VersionOut})
 def submit(request: HttpRequest, id: UUID, given: SubmitIn) -> RulebookVersion:
     """Ask a second person for approval."""
     _found(id)
@@ -368,35 +365,27 @@ def submit(request: HttpRequest, id: UUID, given: SubmitIn) -> RulebookVersion:
     )
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/withdraw", auth=allowed(Action.WRITE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/withdraw", auth=allowed(Action.WRITE_RULES), response={200: VersionOut})
 def withdraw(request: HttpRequest, id: UUID) -> RulebookVersion:
     _found(id)
     return services.withdraw(id, by=_by(request), now=utc_now(), actor=actor(request))
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/rebase", auth=allowed(Action.WRITE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/rebase", auth=allowed(Action.WRITE_RULES), response={200: VersionOut})
 def rebase(request: HttpRequest, id: UUID, given: RevisionIn) -> RulebookVersion:
     """Say that the draft was compared with what is in force now."""
     _found(id)
     return services.rebase_draft(id, revision=given.revision, by=_by(request), now=utc_now(), actor=actor(request))
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/reopen", auth=allowed(Action.WRITE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/reopen", auth=allowed(Action.WRITE_RULES), response={200: VersionOut})
 def reopen(request: HttpRequest, id: UUID) -> RulebookVersion:
     """What waits for approval is a draft again."""
     _found(id)
     return services.reopen(id, by=_by(request), now=utc_now(), actor=actor(request))
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/approve", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/approve", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut})
 def approve(request: HttpRequest, id: UUID, given: WordsIn) -> RulebookVersion:
     """Put it in force. Never by who wrote or submitted any of it."""
     _found(id)
@@ -405,31 +394,27 @@ def approve(request: HttpRequest, id: UUID, given: WordsIn) -> RulebookVersion:
     )
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/reject", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/reject", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut})
 def reject(request: HttpRequest, id: UUID, given: WordsIn) -> RulebookVersion:
     _found(id)
     return services.reject(id, words=given.words, by=_by(request), now=utc_now(), actor=actor(request))
 
 
-@router.post(
-    "/rulebook/versions/{uuid:id}/roll-back", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut, **PROBLEMS}
-)
+@router.post("/rulebook/versions/{uuid:id}/roll-back", auth=allowed(Action.APPROVE_RULES), response={200: VersionOut})
 def roll_back(request: HttpRequest, id: UUID, given: WordsIn) -> RulebookVersion:
     """Put a version back that was in force before."""
     _found(id)
     return services.roll_back(id, by=_by(request), now=utc_now(), reason=given.words, actor=actor(request))
 
 
-@router.post("/rulebook/check", auth=allowed(Action.WRITE_RULES), response={200: CheckOut, **PROBLEMS})
+@router.post("/rulebook/check", auth=allowed(Action.WRITE_RULES), response={200: CheckOut})
 def check(request: HttpRequest, given: TextIn) -> dict[str, _WEB]:
     """What is wrong with a text, with lines."""
     checked = traffic.client().check_rulebook(given.text)
     return {"is_valid": checked.is_valid, "problems": list(checked.problems), "rules": len(checked.rules)}
 
 
-@router.post("/rulebook/try", auth=allowed(Action.WRITE_RULES), response={200: TryOut, **PROBLEMS})
+@router.post("/rulebook/try", auth=allowed(Action.WRITE_RULES), response={200: TryOut})
 def try_text(request: HttpRequest, given: TryIn) -> dict[str, _WEB]:
     """Messages by a draft and by what is in force; nothing is recorded."""
     texts = pa.array(given.messages, pa.string())
@@ -449,7 +434,7 @@ def try_text(request: HttpRequest, given: TryIn) -> dict[str, _WEB]:
 @router.post(
     "/rulebook/versions/{uuid:id}/replay",
     auth=allowed(Action.WRITE_RULES, Action.APPROVE_RULES),
-    response={202: RunOut, **PROBLEMS},
+    response={202: RunOut},
 )
 def replay(request: HttpRequest, id: UUID, given: ReplayIn) -> Status[Run]:
     """Decide past traffic anew by this version; look at `/runs/<id>` for how far it is and what it found."""
@@ -466,7 +451,7 @@ def replay(request: HttpRequest, id: UUID, given: ReplayIn) -> Status[Run]:
     return Status(202, run)
 
 
-@router.get("/runs", auth=allowed(Action.SEE_RULES, Action.SEE_MODEL), response={200: RunList, **PROBLEMS})
+@router.get("/runs", auth=allowed(Action.SEE_RULES, Action.SEE_MODEL), response={200: RunList})
 def list_runs(
     request: HttpRequest, kind: Literal["replay_rules", "learn", "compare", "drift"] | None = None
 ) -> dict[str, _WEB]:
@@ -475,13 +460,13 @@ def list_runs(
     return {"items": list((listed.filter(kind=kind) if kind else listed)[:100])}
 
 
-@router.get("/runs/{uuid:id}", auth=allowed(Action.SEE_RULES, Action.SEE_MODEL), response={200: RunOut, **PROBLEMS})
+@router.get("/runs/{uuid:id}", auth=allowed(Action.SEE_RULES, Action.SEE_MODEL), response={200: RunOut})
 def run(request: HttpRequest, id: UUID) -> Run:
     """A long computation: a replay, learning, a comparison, a measure of drift."""
     return _run(request, id, Action.SEE_RULES, Action.SEE_MODEL)
 
 
-@router.get("/runs/{uuid:id}/messages", auth=allowed(Action.SEE_RULES), response={200: ChangedPage, **PROBLEMS})
+@router.get("/runs/{uuid:id}/messages", auth=allowed(Action.SEE_RULES), response={200: ChangedPage})
 def replayed_messages(
     request: HttpRequest,
     id: UUID,
@@ -505,7 +490,7 @@ def replayed_messages(
 @router.post(
     "/runs/{uuid:id}/cancel",
     auth=allowed(Action.WRITE_RULES, Action.APPROVE_RULES, Action.MANAGE_MODEL, Action.APPROVE_MODEL),
-    response={200: RunOut, **PROBLEMS},
+    response={200: RunOut},
 )
 def cancel(request: HttpRequest, id: UUID) -> Run:
     rights = request.rights  # type: ignore[attr-defined]  # set by the gate

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from ninja import Field, Router, Schema
 
 from mingbai.contexts.messaging.queries import traffic
-from mingbai.contexts.people.http_api import PROBLEMS, NotAllowed, allowed, reach
+from mingbai.contexts.people.http_api import NotAllowed, allowed, reach
 from mingbai.contexts.people.policy import Action
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Reason, Verdict
@@ -64,7 +64,7 @@ class ScreenOut(Schema):
     rulebook: str
 
 
-@router.post("/screen", auth=allowed(Action.SCREEN), response={200: ScreenOut, **PROBLEMS}, operation_id="screen")
+@router.post("/screen", auth=allowed(Action.SCREEN), response={200: ScreenOut}, operation_id="screen")
 def screen(request: HttpRequest, given: ScreenIn) -> dict[str, Any]:  # Any: ninja makes the document
     """What is answered is in the ledger. A service provider screens messages of its own access codes only."""
     within = reach(request, Action.SCREEN)

@@ -15,17 +15,17 @@ from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.messaging.queries import overview as overviews
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.queries.explained import explained
-from mingbai.contexts.messaging.queries.freed import FreedException, exception, exceptions
+from mingbai.contexts.messaging.queries.freed import FreedException, exception, exceptions, freeable
+from mingbai.contexts.messaging.queries.review import appeals_about
 from mingbai.contexts.messaging.queries.searches import saved_searches
 from mingbai.contexts.messaging.services import searches
+from mingbai.contexts.messaging.services.appeals import open_appeal
 from mingbai.contexts.messaging.services.evidence import export_evidence
 from mingbai.contexts.messaging.services.exports import export_messages
 from mingbai.contexts.messaging.services.freeing import DEFAULT_DAYS, MAX_DAYS, end_exception, free_message, message_ref
-from mingbai.contexts.messaging.services.review import open_appeal
 from mingbai.contexts.messaging.services.unmask import FIELDS, unmask
 from mingbai.contexts.messaging.views.filters import saved_query, search_of
-from mingbai.contexts.messaging.views.freeing import hosts_of
-from mingbai.contexts.people.http_api import MAX_LIMIT, PROBLEMS, NotFound, actor, allowed, own_account, reach
+from mingbai.contexts.people.http_api import MAX_LIMIT, NotFound, actor, allowed, own_account, reach
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.queries import names_of
 from mingbai.kernel.clock import as_utc, utc_now
@@ -78,12 +78,27 @@ class Why(Schema):
     without_score: float | None
 
 
+class AppealAnswer(Schema):
+    """is_upheld: null while it waits; no_exception: why an upheld one frees nothing, "" otherwise."""
+
+    id: UUID
+    at: datetime
+    words: str
+    is_upheld: bool | None
+    answer: str
+    answered_at: datetime | None
+    no_exception: str
+
+
 class OneDecision(DecisionOut):
+    """appeals: one's own, and everybody's for a token that may read texts; newest first."""
+
     stream: str
     seq: int
     model: str | None
     rulebook: str | None
     why: Why
+    appeals: list[AppealAnswer]
 
 
 class Reasoned(Schema):
@@ -211,7 +226,7 @@ class OneCampaign(Schema):
 # -- counts and campaigns
 
 
-@router.get("/overview", auth=allowed(Action.SEE_OVERVIEW), response={200: OverviewOut, **PROBLEMS})
+@router.get("/overview", auth=allowed(Action.SEE_OVERVIEW), response={200: OverviewOut})
 def overview(request: HttpRequest, span: SpanName = "day") -> dict[str, _WEB]:
     now = utc_now()
     scope = traffic.scope_of(reach(request, Action.SEE_OVERVIEW))
@@ -231,7 +246,7 @@ def overview(request: HttpRequest, span: SpanName = "day") -> dict[str, _WEB]:
     }
 
 
-@router.get("/health", auth=allowed(Action.SEE_OVERVIEW), response={200: HealthOut, **PROBLEMS})
+@router.get("/health", auth=allowed(Action.SEE_OVERVIEW), response={200: HealthOut})
 def health(request: HttpRequest) -> dict[str, _WEB]:
     """Does everything work: the screener with its policy and alarms, the disk, how fresh the newest decision is."""
     scope = traffic.scope_of(reach(request, Action.SEE_OVERVIEW))
@@ -243,7 +258,7 @@ def health(request: HttpRequest) -> dict[str, _WEB]:
     }
 
 
-@router.get("/campaigns", auth=allowed(Action.SEE_CAMPAIGNS), response={200: CampaignList, **PROBLEMS})
+@router.get("/campaigns", auth=allowed(Action.SEE_CAMPAIGNS), response={200: CampaignList})
 def campaigns(request: HttpRequest, span: SpanName = "day", stopped: bool = False) -> dict[str, _WEB]:
     """The largest of a window; stopped: by messages that were stopped."""
     window = overviews.window(span, utc_now())
@@ -252,7 +267,7 @@ def campaigns(request: HttpRequest, span: SpanName = "day", stopped: bool = Fals
     return {"items": [_campaign(one) for one in (found.stopped_campaigns if stopped else found.campaigns)]}
 
 
-@router.get("/campaigns/{id}", auth=allowed(Action.SEE_CAMPAIGNS), response={200: OneCampaign, **PROBLEMS})
+@router.get("/campaigns/{id}", auth=allowed(Action.SEE_CAMPAIGNS), response={200: OneCampaign})
 def campaign(request: HttpRequest, id: str, span: SpanName = "week") -> dict[str, _WEB]:
     number = _campaign_number(id)
     window = overviews.window(span, utc_now())
@@ -280,7 +295,7 @@ def campaign(request: HttpRequest, id: str, span: SpanName = "week") -> dict[str
 # -- decisions
 
 
-@router.get("/messages", auth=allowed(Action.SEE_MESSAGES), response={200: DecisionPage, **PROBLEMS})
+@router.get("/messages", auth=allowed(Action.SEE_MESSAGES), response={200: DecisionPage})
 def search(
     request: HttpRequest,
     since: datetime | None = None,
@@ -330,14 +345,14 @@ def search(
     }
 
 
-@router.get("/messages/{uuid:id}", auth=allowed(Action.SEE_MESSAGES), response={200: OneDecision, **PROBLEMS})
+@router.get("/messages/{uuid:id}", auth=allowed(Action.SEE_MESSAGES), response={200: OneDecision})
 def decision(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """One decision, with why."""
     hit, found = _visible(request, id, Action.SEE_MESSAGES)
     return _whole(request, hit, found, unmasked=False)
 
 
-@router.get("/messages/{uuid:id}/history", auth=allowed(Action.SEE_MESSAGES), response={200: DoneList, **PROBLEMS})
+@router.get("/messages/{uuid:id}/history", auth=allowed(Action.SEE_MESSAGES), response={200: DoneList})
 def message_history(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """What was done about it, newest first."""
     _visible(request, id, Action.SEE_MESSAGES)
@@ -356,7 +371,7 @@ def message_history(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     }
 
 
-@router.post("/messages/{uuid:id}/unmask", auth=allowed(Action.UNMASK), response={200: OneDecision, **PROBLEMS})
+@router.post("/messages/{uuid:id}/unmask", auth=allowed(Action.UNMASK), response={200: OneDecision})
 def unmask_message(request: HttpRequest, id: UUID, given: Reasoned) -> dict[str, _WEB]:
     """The decision with its numbers and text; the reason is recorded and the auditor sees it."""
     hit, found = _visible(request, id, Action.UNMASK)
@@ -364,32 +379,32 @@ def unmask_message(request: HttpRequest, id: UUID, given: Reasoned) -> dict[str,
     return _whole(request, hit, found, unmasked=True)
 
 
-@router.post("/messages/{uuid:id}/free", auth=allowed(Action.FREE_MESSAGE), response={201: ExceptionOut, **PROBLEMS})
+@router.post("/messages/{uuid:id}/free", auth=allowed(Action.FREE_MESSAGE), response={201: ExceptionOut})
 def free(request: HttpRequest, id: UUID, given: FreeIn) -> Status[dict[str, _WEB]]:
     """Let exactly this message pass: same normalised text, links, contact numbers and sender. Another link does not."""
     hit, found = _visible(request, id, Action.FREE_MESSAGE)
-    original = found.original or {}
-    if hit.verdict < Verdict.FLAG:
+    passing = freeable(hit, found)
+    if passing.why_not == "passed":
         raise BadValue(field="id", value=str(id), expected="a message that was flagged, held or blocked")
-    if original.get("text") is None or (hit.sender is not None and original.get("sender") is None):
+    if passing.key is None:
         raise BadValue(field="id", value=str(id), expected="a message whose text and sender are still kept")
-    key = traffic.client().free_key(original["text"], sender=original.get("sender"), access_code=hit.access_code)
     made = free_message(
         hit,
-        key,
-        owner_id=request.token.account.pk,  # type: ignore[attr-defined]  # set by the gate
+        passing.key,
+        owner_id=own_account(request).pk,
         reason=given.reason,
         days=given.days,
-        hosts=hosts_of(key),
+        hosts=passing.hosts,
         data_dir=traffic.installed_settings().data,
         now=utc_now(),
+        actor=actor(request),
     )
     row = exception(made.pk, utc_now())
     assert row is not None
     return Status(201, _exception(row))
 
 
-@router.post("/messages/{uuid:id}/appeal", auth=allowed(Action.APPEAL), response={201: AppealOut, **PROBLEMS})
+@router.post("/messages/{uuid:id}/appeal", auth=allowed(Action.APPEAL), response={201: AppealOut})
 def appeal(request: HttpRequest, id: UUID, given: AppealIn) -> Status[dict[str, _WEB]]:
     """Ask a person to look again at a message that was stopped."""
     hit, _found = _visible(request, id, Action.APPEAL)
@@ -399,7 +414,7 @@ def appeal(request: HttpRequest, id: UUID, given: AppealIn) -> Status[dict[str, 
     return Status(201, {"id": str(made.pk)})
 
 
-@router.post("/messages/{uuid:id}/evidence", auth=allowed(Action.EXPORT_EVIDENCE), response={200: bytes, **PROBLEMS})
+@router.post("/messages/{uuid:id}/evidence", auth=allowed(Action.EXPORT_EVIDENCE), response={200: bytes})
 def evidence(request: HttpRequest, id: UUID) -> FileResponse:
     """A ZIP with which anybody can check offline that the decision stands in the record unchanged."""
     hit, _found = _visible(request, id, Action.EXPORT_EVIDENCE)
@@ -414,7 +429,7 @@ class ExportIn(Schema):
     query: str = Field("period=day", max_length=2000)
 
 
-@router.post("/messages/export", auth=allowed(Action.EXPORT_MESSAGES), response={200: bytes, **PROBLEMS})
+@router.post("/messages/export", auth=allowed(Action.EXPORT_MESSAGES), response={200: bytes})
 def export(request: HttpRequest, given: ExportIn) -> FileResponse:
     """What fits, newest first, masked as the token may see it; that it was taken is recorded."""
     rights = request.rights  # type: ignore[attr-defined]  # set by the gate
@@ -444,34 +459,36 @@ def export(request: HttpRequest, given: ExportIn) -> FileResponse:
 # -- saved searches
 
 
-@router.get("/searches", auth=allowed(Action.SEE_MESSAGES), response={200: SearchList, **PROBLEMS})
+@router.get("/searches", auth=allowed(Action.SEE_MESSAGES), response={200: SearchList})
 def list_searches(request: HttpRequest) -> dict[str, _WEB]:
     """One's own first, then those that people of the same teams share."""
     return {"items": saved_searches(own_account(request).pk)}
 
 
-@router.post("/searches", auth=allowed(Action.SEE_MESSAGES), response={201: SearchOut, **PROBLEMS})
+@router.post("/searches", auth=allowed(Action.SEE_MESSAGES), response={201: SearchOut})
 def save_search(request: HttpRequest, given: SearchIn) -> Status[dict[str, _WEB]]:
     owner = own_account(request)
     query = saved_query(given.query)
-    row = searches.save_search(owner.pk, given.name, query, is_shared=given.is_shared, now=utc_now())
+    row = searches.save_search(
+        owner.pk, given.name, query, is_shared=given.is_shared, now=utc_now(), actor=actor(request)
+    )
     shown = {"id": row.pk, "name": row.name, "query": row.query, "is_shared": row.is_shared}
     return Status(201, {**shown, "is_own": True, "owner": str(owner)})
 
 
-@router.delete("/searches/{uuid:id}", auth=allowed(Action.SEE_MESSAGES), response={204: None, **PROBLEMS})
+@router.delete("/searches/{uuid:id}", auth=allowed(Action.SEE_MESSAGES), response={204: None})
 def delete_search(request: HttpRequest, id: UUID) -> Status[None]:
     owner = own_account(request).pk
     if not any(one.id == id and one.is_own for one in saved_searches(owner)):
         raise NotFound(what="search", id=id)
-    searches.delete_search(owner, id, now=utc_now())
+    searches.delete_search(owner, id, now=utc_now(), actor=actor(request))
     return Status(204, None)
 
 
 # -- exceptions
 
 
-@router.get("/exceptions", auth=allowed(Action.SEE_MESSAGES), response={200: ExceptionList, **PROBLEMS})
+@router.get("/exceptions", auth=allowed(Action.SEE_MESSAGES), response={200: ExceptionList})
 def list_exceptions(request: HttpRequest, in_force: bool = True) -> dict[str, _WEB]:
     """Messages that were freed, and how often each exception was used."""
     scope = traffic.scope_of(reach(request, Action.SEE_MESSAGES))
@@ -480,7 +497,7 @@ def list_exceptions(request: HttpRequest, in_force: bool = True) -> dict[str, _W
     return {"items": [_exception(row) for row in exceptions(scope, utc_now(), in_force_only=in_force)]}
 
 
-@router.delete("/exceptions/{uuid:id}", auth=allowed(Action.FREE_MESSAGE), response={204: None, **PROBLEMS})
+@router.delete("/exceptions/{uuid:id}", auth=allowed(Action.FREE_MESSAGE), response={204: None})
 def delete_exception(request: HttpRequest, id: UUID, reason: str = Param(min_length=1, max_length=500)) -> Status[None]:
     """End it before its time."""
     row = exception(id, utc_now())
@@ -517,6 +534,18 @@ def _whole(request: HttpRequest, hit: Hit, found: Decision, *, unmasked: bool) -
             "without_verdict": None if why.without_verdict is None else Verdict(why.without_verdict).label,
             "without_score": why.without_score,
         },
+        "appeals": [
+            {
+                "id": row.pk,
+                "at": row.at,
+                "words": row.words,
+                "is_upheld": row.is_upheld,
+                "answer": row.answer,
+                "answered_at": row.answered_at,
+                "no_exception": row.no_exception,
+            }
+            for row in appeals_about(hit.id, own_account(request), is_clear=not one.is_text_masked)
+        ],
     }
 
 

@@ -127,7 +127,10 @@ class ReviewItem(models.Model):
     class Meta:
         constraints = (
             models.UniqueConstraint(
-                name="messaging_item_once", fields=("stream", "seq"), condition=models.Q(kind__in=("held", "flagged"))
+                # Not stream and seq: in a ledger that was put back from a backup, another entry takes the same place.
+                name="messaging_item_once",
+                fields=("entry_id",),
+                condition=models.Q(kind__in=("held", "flagged")),
             ),
             models.UniqueConstraint(
                 name="messaging_item_one_appeal",
@@ -210,6 +213,7 @@ class Appeal(models.Model):
     at = models.DateTimeField()
     answer = models.CharField(max_length=500, blank=True)
     is_upheld = models.BooleanField(null=True, blank=True)
+    no_exception = models.CharField(max_length=16, blank=True)  # upheld: why nothing was freed (words.WHY_NOT_FREED)
     answered_at = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:
@@ -231,8 +235,8 @@ class Label(models.Model):
     stream = models.CharField(max_length=64)
     seq = models.BigIntegerField()
     entry_id = models.UUIDField()
-    text_hash = models.CharField(max_length=32, blank=True, db_index=True)
-    campaign = models.CharField(max_length=16, blank=True, db_index=True)
+    text_hash = models.CharField(max_length=32, blank=True)
+    campaign = models.CharField(max_length=16, blank=True)
     verdict = models.PositiveSmallIntegerField()
     category = models.PositiveSmallIntegerField()
     source = models.CharField(max_length=8, choices=LabelSource.choices)
@@ -242,7 +246,12 @@ class Label(models.Model):
 
     class Meta:
         constraints = (models.UniqueConstraint(name="messaging_label_once", fields=("entry_id", "source")),)
-        indexes = (models.Index(name="messaging_label_at", fields=("at",)),)
+        indexes = (
+            models.Index(name="messaging_label_at", fields=("at",)),
+            # The desk asks for the newest few like a message; a campaign may have a hundred thousand labels.
+            models.Index(name="messaging_label_text", fields=("text_hash", "-at")),
+            models.Index(name="messaging_label_campaign", fields=("campaign", "-at")),
+        )
 
     def __str__(self) -> str:
         return f"{self.source} {self.entry_id}"

@@ -36,6 +36,9 @@ class Freed(models.Model):
     links = models.JSONField(default=list)  # hosts of the links that pass with it
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     reason = models.CharField(max_length=500)
+    decision = models.ForeignKey(
+        "ReviewDecision", null=True, blank=True, on_delete=models.SET_NULL, related_name="exceptions"
+    )  # the answer that upheld an appeal; undoing it ends the exception
     created_at = models.DateTimeField(db_index=True)
     expires_at = models.DateTimeField(db_index=True)
     ended_at = models.DateTimeField(null=True, blank=True)  # ended early, or marked as expired by the job

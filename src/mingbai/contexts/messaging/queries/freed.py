@@ -1,17 +1,46 @@
-"""Exceptions: what people freed, whether it is in force, how often it let something pass."""
+"""Exceptions: what freeing would let pass; what people freed, whether it is in force, how often it was used."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from mingbai.connectors.ledger_index import IndexBehind, Query, Scope
+from mingbai.connectors.ledger_index import Decision, Hit, IndexBehind, Query, Scope
+from mingbai.connectors.screening_client import FreeKey
 from mingbai.contexts.messaging.models import Freed
-from mingbai.contexts.messaging.queries.traffic import index
+from mingbai.contexts.messaging.queries.traffic import client, index
 from mingbai.kernel.verdicts import Category, Verdict
 
 RULE_PREFIX = "freed:"  # of the mark that a decision carries when an exception let it pass
+
+
+@dataclass(frozen=True, slots=True)
+class Freeable:
+    """What freeing a message lets pass; without a key, why there is none: a code of `WHY_NOT_FREED` (`words`)."""
+
+    key: FreeKey | None
+    why_not: str = ""
+
+    @property
+    def hosts(self) -> list[str]:
+        """Of the links that pass: enough to recognise an exception, without the path that may name a person."""
+        links = self.key.links if self.key is not None else ()
+        hosts = [urlsplit(link if "//" in link else f"//{link}").hostname or "" for link in links]
+        return sorted({host for host in hosts if host})
+
+
+def freeable(hit: Hit, decision: Decision) -> Freeable:
+    """The key is of the original as the ledger has it. Raises what `ScreeningClient.free_key` raises."""
+    original = decision.original or {}
+    if hit.verdict < Verdict.FLAG:
+        return Freeable(None, "passed")
+    if original.get("text") is None:
+        return Freeable(None, "text_gone")
+    if hit.sender is not None and original.get("sender") is None:
+        return Freeable(None, "sender_gone")
+    return Freeable(client().free_key(original["text"], sender=original.get("sender"), access_code=hit.access_code))
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,11 @@ class ReadAhead:
             self._fetch_soon(queue)
         return found or Opened(None, None, Kept.UNREADABLE, "", "")
 
+    def look_ahead(self, queue: str) -> None:
+        """Read what comes next, before anybody asks."""
+        with self._reading:
+            self._fetch(None, queue)
+
     def _from_memory(self, place: Place, id: UUID) -> Opened | None:
         with self._lock:
             found = self._known.get(place)
@@ -103,8 +108,7 @@ class ReadAhead:
 
     def _fetch_in_background(self, queue: str) -> None:
         try:
-            with self._reading:
-                self._fetch(None, queue)
+            self.look_ahead(queue)
         except Exception as error:  # the next who needs one reads it, and sees what is wrong
             log.warning("reading ahead failed: %s", type(error).__name__)
         finally:
@@ -178,3 +182,8 @@ _ahead = ReadAhead(upcoming, read)
 def open_message(item: ReviewItem) -> Opened:
     """The message of an item."""
     return _ahead.get((item.stream, item.seq), item.entry_id, item.queue)
+
+
+def warm_desk() -> None:
+    """Read the messages that come next, so that the first person at the desk finds them here."""
+    _ahead.look_ahead("")

@@ -31,6 +31,7 @@ from mingbai.contexts.messaging.queries.read_ahead import Opened, open_message
 from mingbai.contexts.messaging.queries.traffic import kept_words
 from mingbai.contexts.messaging.words import reason_words
 from mingbai.contexts.people.models import Account
+from mingbai.contexts.people.queries import refs_of
 from mingbai.contexts.people.services.accounts import accounts_by_id
 from mingbai.kernel.masking import masked_number
 from mingbai.kernel.verdicts import Category, Verdict
@@ -101,6 +102,21 @@ def desk(item: ReviewItem) -> Desk:
         similar=_similar(item),
         waiting_in_campaign=_waiting_in_campaign(item),
     )
+
+
+def appeal_answered(decision: ReviewDecision) -> Appeal | None:
+    """The appeal that a decision answered, if it did."""
+    if decision.kind != ItemKind.APPEAL or decision.undone_at is not None:
+        return None
+    return Appeal.objects.filter(item_id=decision.item_id).first()
+
+
+def appeals_about(entry_id: UUID, account: Account, *, is_clear: bool) -> list[Appeal]:
+    """Appeals of a message, newest first: one's own, and everybody's for whom may read what people write (is_clear)."""
+    found = Appeal.objects.filter(item__entry_id=entry_id).order_by("-at")
+    if not is_clear:
+        found = found.filter(by__in=refs_of(account))
+    return list(found)
 
 
 def _spans(opened: Opened, length: int) -> list[dict[str, object]]:

@@ -115,6 +115,15 @@ def status_client() -> ScreeningClient:
     return _door.status_client()
 
 
+def warm_index(since: datetime, until: datetime) -> None:
+    """Ask what the pages ask first: a window, a number, a campaign. Nobody sees the answers."""
+    asked = index()
+    asked.overview(since, until)
+    nobody = pseudonyms_of(keys(), "0")
+    for query in (Query(senders=nobody), Query(receivers=nobody), Query(campaign=1)):
+        asked.search(query, 1, budget_s=SEARCH_BUDGET_S)
+
+
 # -- rights
 
 

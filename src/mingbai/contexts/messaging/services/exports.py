@@ -1,5 +1,8 @@
 """Taking decisions out of the house: lists for a spreadsheet or a program, masked as the person sees them.
 
+A list that was cut says so in its last line: a row with words in its first cell (CSV), `{"truncated": true, "rows": n}`
+(JSON Lines). Whoever gets the file handed on has not seen the page.
+
 A spreadsheet runs what begins with = + - @ as a formula, and messages are written by strangers: such a cell gets an
 apostrophe in front (OWASP, "CSV Injection").
 """
@@ -15,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any, Final
+
+from django.utils.translation import gettext as _
 
 from mingbai.connectors.ledger_index import Hit, Query, Scope
 from mingbai.contexts.audit import services as audit
@@ -81,6 +86,8 @@ def export_messages(
             file.write(csv_line(tuple(_row(one).values())) if kind == "csv" else _json_line(_row(one)))
         rows += len(hits)
         is_cut = has_more
+    if is_cut:
+        file.write(_cut_line(kind, rows))
     file.seek(0)
     data = {"rows": rows, "is_cut": is_cut, "format": kind, "search": asked[:1000]}
     audit.append("messages.exported", actor=actor, data=data, now=now)
@@ -103,11 +110,18 @@ def _pages(
             hits = tuple(hit for hit in found if covers(readable, hit.access_code, hit.receiver))
             cursor = page.next_cursor
         else:
-            hits, cursor, _ = search_page(query, who, most, cursor, scope)
+            hits, cursor, _is_cut = search_page(query, who, most, cursor, scope)
         rows += len(hits)
         yield hits, cursor is not None
         if cursor is None:
             return
+
+
+def _cut_line(kind: str, rows: int) -> bytes:
+    if kind == "csv":
+        words = _("Cut after %(rows)s messages; older ones are left out.") % {"rows": rows}
+        return csv_line((f"# {words}", *[""] * (len(COLUMNS) - 1)))
+    return _json_line({"truncated": True, "rows": rows})
 
 
 def _row(one: Shown) -> dict[str, Any]:  # Any: JSON values

@@ -19,7 +19,7 @@ from mingbai.connectors import policy_store
 from mingbai.connectors.ledger_index import Hit
 from mingbai.contexts.audit import services as audit
 from mingbai.contexts.messaging.models import Freed
-from mingbai.contexts.messaging.models.review import LabelSource
+from mingbai.contexts.messaging.models.review import LabelSource, ReviewDecision
 from mingbai.contexts.messaging.services.labels import record_label
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Category, Verdict
@@ -49,13 +49,17 @@ def free_message(
     hosts: Sequence[str],
     data_dir: Path,
     now: datetime,
+    actor: str = "",
+    decision: ReviewDecision | None = None,
 ) -> Freed:
     """Let exactly this message pass for `days` days. owner_id: of the account that answers for it; hosts: of its links,
-    for the list of exceptions.
+    for the list of exceptions; actor: as the entry names who did it, "" for the owner.
 
+    decision: the answer that upheld an appeal, which has its own label; its words are the appellant's to have erased,
+    so that they stand with the exception and not in the entry.
     Raises BadValue (reason, days, a message that was not stopped), FreedAlready.
     """
-    reason, actor = checked_reason(reason), f"account:{owner_id}"
+    reason, actor = checked_reason(reason), actor or f"account:{owner_id}"
     if not 1 <= days <= MAX_DAYS:
         raise BadValue(field="days", value=days, expected=f"1 to {MAX_DAYS} days")
     if hit.verdict < Verdict.FLAG:
@@ -68,13 +72,17 @@ def free_message(
                 key=key.key, entry_id=hit.id, stream=hit.stream, seq=hit.seq, decided_at=hit.at,
                 verdict=int(hit.verdict), category=int(hit.category), score=hit.score,
                 rules=list(hit.rules), access_code=hit.access_code or "", links=list(hosts), owner_id=owner_id,
-                reason=reason, created_at=now, expires_at=expires_at,
+                reason=reason, created_at=now, expires_at=expires_at, decision=decision,
             )  # fmt: skip
-            _record_label(hit, actor, now)
-            data = {
+            data: dict[str, object] = {
                 "exception": str(row.id), "verdict": hit.verdict.label, "category": hit.category.label,
-                "rules": list(hit.rules), "days": days, "expires_at": expires_at.isoformat(), "reason": reason,
+                "rules": list(hit.rules), "days": days, "expires_at": expires_at.isoformat(),
             }  # fmt: skip
+            if decision is None:
+                _record_label(hit, f"account:{owner_id}", now)
+                data["reason"] = reason
+            else:
+                data |= {"by": "appeal", "decision": str(decision.id)}
             audit.append("message.freed", actor=actor, subject=message_ref(hit.id), data=data, now=now)
             transaction.on_commit(lambda: publish_exceptions(data_dir, now=now, by=actor))
     except IntegrityError:
@@ -102,6 +110,16 @@ def end_exception(id: UUID, *, actor: str, reason: str, data_dir: Path, now: dat
             audit.append("exception.ended", actor=actor, subject=message_ref(row.entry_id), data=data, now=now)
         transaction.on_commit(lambda: publish_exceptions(data_dir, now=now, by=actor))
     return row
+
+
+def withdraw_exception(decision: ReviewDecision, *, actor: str, data_dir: Path, now: datetime) -> None:
+    """The answer that made an exception was undone. Part of the caller's transaction."""
+    for row in Freed.objects.select_for_update().filter(decision=decision, ended_at=None):
+        row.ended_at, row.ended_by = now, actor
+        row.save(update_fields=("ended_at", "ended_by"))
+        data = {"exception": str(row.id), "by": "undo", "decision": str(decision.id)}
+        audit.append("exception.ended", actor=actor, subject=message_ref(row.entry_id), data=data, now=now)
+        transaction.on_commit(lambda: publish_exceptions(data_dir, now=now, by=actor))
 
 
 def reconcile_exceptions(data_dir: Path, *, now: datetime) -> None:

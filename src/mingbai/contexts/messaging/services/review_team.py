@@ -1,4 +1,7 @@
-"""What a team lead does at the review desk: whole campaigns, gold messages, disagreements, who has what."""
+"""What a team lead does at the review desk: whole campaigns, gold messages, disagreements, who has what.
+
+actor: as the entry names who did it, such as a token; "" for the account.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,8 @@ from mingbai.contexts.messaging.services.labels import (
     record_labels,
     withdraw_labels,
 )
-from mingbai.contexts.messaging.services.review import LeaseLost, NothingToUndo, within
+from mingbai.contexts.messaging.services.review import NothingToUndo
+from mingbai.contexts.messaging.services.review_queue import LONGEST_LOOK_S, LeaseLost, lease_to, within
 from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.policy import Reach
 from mingbai.kernel.errors import BadValue, MingbaiError
@@ -92,11 +96,12 @@ def _open_items(campaign: str, reach: Reach) -> QuerySet[ReviewItem]:
     return found.exclude(state=ItemState.DONE)
 
 
-def decide_campaign(token: str, account: Account, *, now: datetime, reach: Reach) -> CampaignDecision:
+def decide_campaign(token: str, account: Account, *, now: datetime, reach: Reach, actor: str = "") -> CampaignDecision:
     """Decide all that the preview counted and that is still open; never more. Whoever holds one of them is told so.
 
     Raises PreviewInvalid. A token that was used decides what it left open, that is nothing.
     """
+    actor = actor or account.ref
     try:
         told = signing.loads(token, salt=_SALT, max_age=PREVIEW_S)
     except signing.BadSignature as error:
@@ -126,21 +131,19 @@ def decide_campaign(token: str, account: Account, *, now: datetime, reach: Reach
             "category": Category(whole.category).label, "items": whole.items, "held": whole.held,
             "previewed": told["items"], "decision": str(whole.id),
         }  # fmt: skip
-        audit.append("campaign.decided", actor=account.ref, subject=f"campaign:{whole.campaign}", data=data, now=now)
+        audit.append("campaign.decided", actor=actor, subject=f"campaign:{whole.campaign}", data=data, now=now)
         held = [item for item in items if item.kind == ItemKind.HELD]
         kind = "messages.released" if whole.verdict == Verdict.ALLOW else "messages.refused"
-        _append_many(kind, held, whole, account, now)
+        _append_many(kind, held, whole, actor, now)
     return whole
 
 
-def _append_many(
-    kind: str, items: Sequence[ReviewItem], whole: CampaignDecision, account: Account, now: datetime
-) -> None:
+def _append_many(kind: str, items: Sequence[ReviewItem], whole: CampaignDecision, actor: str, now: datetime) -> None:
     """Entries that name each message, some hundred in one: what sends or refuses them needs the references."""
     for start in range(0, len(items), _REFERENCES):
         part = [[item.stream, item.seq, str(item.entry_id)] for item in items[start : start + _REFERENCES]]
         data = {"by": "campaign", "decision": str(whole.id), "messages": part}
-        audit.append(kind, actor=account.ref, subject=f"campaign:{whole.campaign}", data=data, now=now)
+        audit.append(kind, actor=actor, subject=f"campaign:{whole.campaign}", data=data, now=now)
 
 
 def _close(items: Sequence[ReviewItem]) -> None:
@@ -157,11 +160,12 @@ def _label_of(item: ReviewItem, decision: CampaignDecision, account: Account, no
     )  # fmt: skip
 
 
-def undo_campaign(decision_id: UUID, account: Account, *, now: datetime) -> int:
+def undo_campaign(decision_id: UUID, account: Account, *, now: datetime, actor: str = "") -> int:
     """Everything that one decision on a campaign decided waits again, but for what was acted on. Returns how many.
 
     Raises NothingToUndo for one that is undone already or older than ten minutes.
     """
+    actor = actor or account.ref
     with transaction.atomic():
         whole = CampaignDecision.objects.select_for_update().filter(pk=decision_id).first()
         if whole is None or whole.undone_at is not None:
@@ -178,8 +182,8 @@ def undo_campaign(decision_id: UUID, account: Account, *, now: datetime) -> int:
         whole.undone_at = now
         whole.save(update_fields=("undone_at",))
         data = {"campaign": whole.campaign, "decision": str(whole.id), "items": len(items)}
-        audit.append("campaign.undone", actor=account.ref, subject=f"campaign:{whole.campaign}", data=data, now=now)
-        _append_many("messages.held", [item for item in items if item.kind == ItemKind.HELD], whole, account, now)
+        audit.append("campaign.undone", actor=actor, subject=f"campaign:{whole.campaign}", data=data, now=now)
+        _append_many("messages.held", [item for item in items if item.kind == ItemKind.HELD], whole, actor, now)
     return len(items)
 
 
@@ -187,7 +191,14 @@ def undo_campaign(decision_id: UUID, account: Account, *, now: datetime) -> int:
 
 
 def make_gold(
-    entry_id: UUID, verdict: Verdict, category: Category, account: Account, *, now: datetime, note: str = ""
+    entry_id: UUID,
+    verdict: Verdict,
+    category: Category,
+    account: Account,
+    *,
+    now: datetime,
+    note: str = "",
+    actor: str = "",
 ) -> Gold:
     """A decided message becomes a test with this right answer; it teaches no model from now on.
 
@@ -209,11 +220,11 @@ def make_gold(
             source=LabelSource.GOLD, by=account.ref, now=now, text_hash=item.text_hash, campaign=item.campaign,
         )  # fmt: skip
         data = {"verdict": verdict.label, "category": category.label}
-        audit.append("gold.made", actor=account.ref, subject=item.subject, data=data, now=now)
+        audit.append("gold.made", actor=actor or account.ref, subject=item.subject, data=data, now=now)
     return gold
 
 
-def retire_gold(gold_id: UUID, account: Account, *, now: datetime) -> None:
+def retire_gold(gold_id: UUID, account: Account, *, now: datetime, actor: str = "") -> None:
     """It is given to nobody any more; what it measured stays. It was seen by many: it still teaches no model."""
     with transaction.atomic():
         gold = Gold.objects.select_for_update().filter(pk=gold_id, is_active=True).first()
@@ -221,14 +232,21 @@ def retire_gold(gold_id: UUID, account: Account, *, now: datetime) -> None:
             raise BadValue(field="gold", value=str(gold_id), expected="a gold message that is in use")
         gold.is_active = False
         gold.save(update_fields=("is_active",))
-        audit.append("gold.retired", actor=account.ref, subject=f"message:{gold.entry_id}", now=now)
+        audit.append("gold.retired", actor=actor or account.ref, subject=f"message:{gold.entry_id}", now=now)
 
 
 # -- disagreements, leases
 
 
 def settle(
-    decision_id: UUID, verdict: Verdict, category: Category, account: Account, *, now: datetime, note: str
+    decision_id: UUID,
+    verdict: Verdict,
+    category: Category,
+    account: Account,
+    *,
+    now: datetime,
+    note: str,
+    actor: str = "",
 ) -> ReviewDecision:
     """The team lead's word where first and second opinion differ. decision_id: of the second opinion.
 
@@ -266,14 +284,14 @@ def settle(
         kind = "message.reviewed"
         if item.kind == ItemKind.HELD and first.verdict != int(verdict) and first.acted_at is None:
             kind = "message.released" if verdict == Verdict.ALLOW else "message.refused"
-        audit.append(kind, actor=account.ref, subject=item.subject, data=data, now=now)
+        audit.append(kind, actor=actor or account.ref, subject=item.subject, data=data, now=now)
     return settled
 
 
-def reassign(item_id: int, to: Account, account: Account, *, now: datetime, review: ReviewSettings) -> ReviewItem:
+def reassign(
+    item_id: int, to: Account, account: Account, *, now: datetime, review: ReviewSettings, actor: str = ""
+) -> ReviewItem:
     """Give a waiting or taken message to one person: it is what they see next. Raises LeaseLost if it is decided."""
-    from mingbai.contexts.messaging.services.review import LONGEST_LOOK_S, lease_to
-
     with transaction.atomic():
         item = (
             ReviewItem.objects.select_for_update()
@@ -290,5 +308,5 @@ def reassign(item_id: int, to: Account, account: Account, *, now: datetime, revi
         # Long enough to finish what they are at; a lease that nobody picks up returns as any other.
         lease_to(item, to, now, now + timedelta(seconds=max(review.lease_s, LONGEST_LOOK_S)))
         data = {"item": item.pk, "to": str(to.pk), "from": before}
-        audit.append("lease.reassigned", actor=account.ref, subject=item.subject, data=data, now=now)
+        audit.append("lease.reassigned", actor=actor or account.ref, subject=item.subject, data=data, now=now)
     return item

@@ -30,8 +30,13 @@ def note_text_search(*, actor: str, since: datetime | None, until: datetime | No
     audit.append("messages.searched", actor=actor, data=data, now=now)
 
 
-def save_search(owner_id: UUID, name: str, query: str, *, is_shared: bool, now: datetime) -> SavedSearch:
-    """Keep a search under a name. Raises BadValue (name, query, too many)."""
+def save_search(
+    owner_id: UUID, name: str, query: str, *, is_shared: bool, now: datetime, actor: str = ""
+) -> SavedSearch:
+    """Keep a search under a name. actor: as the entry names who did it, "" for the owner.
+
+    Raises BadValue (name, query, too many)."""
+    actor = actor or f"account:{owner_id}"
     name = " ".join(name.split())
     if not 1 <= len(name) <= 80:
         raise BadValue(field="name", value=name[:80], expected="1 to 80 characters")
@@ -45,19 +50,18 @@ def save_search(owner_id: UUID, name: str, query: str, *, is_shared: bool, now: 
                 owner_id=owner_id, name=name, query=query, is_shared=is_shared, created_at=now
             )
             data = {"name": name, "is_shared": is_shared}
-            audit.append("search.saved", actor=f"account:{owner_id}", subject=f"search:{row.id}", data=data, now=now)
+            audit.append("search.saved", actor=actor, subject=f"search:{row.id}", data=data, now=now)
     except IntegrityError:
         raise BadValue(field="name", value=name, expected="a name that none of your searches has") from None
     return row
 
 
-def delete_search(owner_id: UUID, id: UUID, *, now: datetime) -> None:
-    """Raises BadValue for a search that is not one's own."""
+def delete_search(owner_id: UUID, id: UUID, *, now: datetime, actor: str = "") -> None:
+    """actor: as above. Raises BadValue for a search that is not one's own."""
     with transaction.atomic():
         row = SavedSearch.objects.filter(pk=id, owner_id=owner_id).first()
         if row is None:
             raise BadValue(field="search", value=str(id), expected="a search of your own")
-        audit.append(
-            "search.deleted", actor=f"account:{owner_id}", subject=f"search:{id}", data={"name": row.name}, now=now
-        )
+        actor = actor or f"account:{owner_id}"
+        audit.append("search.deleted", actor=actor, subject=f"search:{id}", data={"name": row.name}, now=now)
         row.delete()

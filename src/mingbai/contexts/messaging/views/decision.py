@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from mingbai.contexts.audit import queries as audit_queries
 from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.queries.explained import Explained, explained
 from mingbai.contexts.messaging.queries.freed import exception_of
+from mingbai.contexts.messaging.queries.review import appeals_about
 from mingbai.contexts.messaging.queries.traffic import (
     Shown,
     covers,
@@ -26,12 +28,12 @@ from mingbai.contexts.messaging.queries.traffic import (
     shown,
     shown_all,
 )
+from mingbai.contexts.messaging.services.appeals import AppealOpen, open_appeal
 from mingbai.contexts.messaging.services.evidence import export_evidence
 from mingbai.contexts.messaging.services.freeing import message_ref
-from mingbai.contexts.messaging.services.review import AppealOpen, open_appeal
 from mingbai.contexts.messaging.services.unmask import FIELDS, unmask
 from mingbai.contexts.messaging.views.freeing import as_dialog, visible
-from mingbai.contexts.messaging.words import done_word
+from mingbai.contexts.messaging.words import WHY_NOT_FREED, done_word
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.queries import names_of
 from mingbai.contexts.people.rights import RequestWithRights, requires
@@ -39,6 +41,8 @@ from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Verdict
 
+_TICKET = "unmask_once"
+_TICKET_LASTS = timedelta(minutes=1)
 _NEIGHBOURS = 8
 _SAME = 6
 _ICONS = {
@@ -54,14 +58,17 @@ def message(request: RequestWithRights, id: UUID) -> HttpResponse:
     found = found_decision(id, request.rights)
     if found is None:
         raise Http404
-    return _page(request, *found, unmasked=False)
+    return _page(request, *found, unmasked=_use_ticket(request, found[0]))
 
 
 @requires(Action.UNMASK)
 @require_http_methods(["GET", "POST"])
 def message_unmask(request: RequestWithRights, id: UUID) -> HttpResponse:
-    """GET: asks for the reason. POST: the page with everything on it, this once."""
-    hit, decision = visible(request, id, Action.UNMASK)
+    """GET: asks for the reason. POST: back to the message, which shows everything, this once.
+
+    A redirect, so that loading the page again neither shows the message again nor records a look that nobody took.
+    """
+    hit, _decision = visible(request, id, Action.UNMASK)
     reason = request.POST.get("reason", "")
     problem = ""
     if request.method == "POST":
@@ -70,9 +77,25 @@ def message_unmask(request: RequestWithRights, id: UUID) -> HttpResponse:
         except BadValue as error:
             problem = said(error)
         else:
-            return _page(request, hit, decision, unmasked=True)
+            _give_ticket(request, id)
+            return redirect("message", id)
     context = {"message": shown(hit, None, request.rights), "problem": problem, "reason": reason, "now": utc_now()}
     return as_dialog(request, "messaging/unmask.html", context, is_problem=bool(problem))
+
+
+def _give_ticket(request: RequestWithRights, id: UUID) -> None:
+    """For one look at one message, of whoever gave the reason, within the time that a redirect takes."""
+    request.session[_TICKET] = {"message": str(id), "until": (utc_now() + _TICKET_LASTS).isoformat()}
+
+
+def _use_ticket(request: RequestWithRights, hit: Hit) -> bool:
+    """Whether this look is the one that a reason was given for."""
+    ticket = request.session.get(_TICKET)
+    if ticket is None or ticket["message"] != str(hit.id):
+        return False
+    del request.session[_TICKET]
+    may = covers(request.rights.reach(Action.UNMASK), hit.access_code, hit.receiver)
+    return may and utc_now() <= datetime.fromisoformat(ticket["until"])
 
 
 @requires(Action.APPEAL)
@@ -131,6 +154,10 @@ def _page(request: RequestWithRights, hit: Hit, decision: Decision, *, unmasked:
     context: dict[str, Any] = {  # Any: what templates take
         "now": now, "message": one, "why": why, "may": may, "freed": freed, "is_own": is_own, "entry": decision.entry,
         "history": _history(hit.id), "original": decision.original or {},
+        "appeals": [
+            {"appeal": row, "why_not_freed": WHY_NOT_FREED.get(row.no_exception, "")}
+            for row in appeals_about(hit.id, request.user, is_clear=not one.is_text_masked)
+        ],
     }  # fmt: skip
     if not is_own:
         context |= _around(hit, scope, request)

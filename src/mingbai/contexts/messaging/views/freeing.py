@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.contrib import messages as flash
@@ -15,17 +14,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET, require_http_methods
 
 from mingbai.connectors.ledger_index import Decision, Hit
-from mingbai.connectors.screening_client import FreeKey
 from mingbai.contexts.audit.words import said
-from mingbai.contexts.messaging.queries.freed import exception, exception_of, exceptions
-from mingbai.contexts.messaging.queries.traffic import (
-    client,
-    covers,
-    found_decision,
-    installed_settings,
-    scope_of,
-    shown,
-)
+from mingbai.contexts.messaging.queries.freed import Freeable, exception, exception_of, exceptions, freeable
+from mingbai.contexts.messaging.queries.traffic import covers, found_decision, installed_settings, scope_of, shown
 from mingbai.contexts.messaging.services.freeing import (
     DEFAULT_DAYS,
     MAX_DAYS,
@@ -33,12 +24,12 @@ from mingbai.contexts.messaging.services.freeing import (
     end_exception,
     free_message,
 )
+from mingbai.contexts.messaging.words import WHY_NOT_FREED
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.rights import RequestWithRights, requires
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.masking import masked_number
-from mingbai.kernel.verdicts import Verdict
 
 DAYS = (7, DEFAULT_DAYS, 90, MAX_DAYS)
 
@@ -49,7 +40,8 @@ def free(request: RequestWithRights, id: UUID) -> HttpResponse:
     """GET: what would pass, as a dialog or (without script) a page. POST: let it pass."""
     now = utc_now()
     hit, decision = visible(request, id, Action.FREE_MESSAGE)
-    key, problem = _key(hit, decision)
+    found, problem = _freeable(hit, decision)
+    key = found.key
     known = exception_of(id, now)
     if known is not None and known.is_in_force:
         problem = _("This message is freed already.")
@@ -58,7 +50,7 @@ def free(request: RequestWithRights, id: UUID) -> HttpResponse:
         try:
             free_message(
                 hit, key, owner_id=request.user.pk, reason=request.POST.get("reason", ""),
-                days=int(given_days) if given_days.isdigit() else 0, hosts=hosts_of(key),
+                days=int(given_days) if given_days.isdigit() else 0, hosts=found.hosts,
                 data_dir=installed_settings().data, now=now,
             )  # fmt: skip
         except (BadValue, FreedAlready) as error:
@@ -77,26 +69,13 @@ def free(request: RequestWithRights, id: UUID) -> HttpResponse:
     return as_dialog(request, "messaging/free.html", context, is_problem=request.method == "POST")
 
 
-def _key(hit: Hit, decision: Decision) -> tuple[FreeKey | None, str]:
+def _freeable(hit: Hit, decision: Decision) -> tuple[Freeable, str]:
     """What would pass, or why it cannot be said."""
-    original = decision.original or {}
-    if hit.verdict < Verdict.FLAG:
-        return None, _("This message was let pass: there is nothing to free.")
-    if original.get("text") is None:
-        return None, _("Its text is no longer kept, so exactly this message cannot be recognised again.")
-    if hit.sender is not None and original.get("sender") is None:
-        return None, _("Its sender is no longer kept, so exactly this message cannot be recognised again.")
     try:
-        found = client().free_key(original["text"], sender=original.get("sender"), access_code=hit.access_code)
+        found = freeable(hit, decision)
     except MingbaiError as error:
-        return None, said(error)
-    return found, ""
-
-
-def hosts_of(key: FreeKey) -> list[str]:
-    """The hosts of the links that pass: enough to recognise an exception, without the path that may name a person."""
-    hosts = [urlsplit(link if "//" in link else f"//{link}").hostname or "" for link in key.links]
-    return sorted({host for host in hosts if host})
+        return Freeable(None), said(error)
+    return found, str(WHY_NOT_FREED[found.why_not]) if found.why_not else ""
 
 
 @requires(Action.SEE_MESSAGES)

@@ -77,7 +77,7 @@ def message_list(request: RequestWithRights) -> HttpResponse:
         "may_text": rights.may(Action.SEE_TEXT), "may_export": rights.may(Action.EXPORT_MESSAGES),
         "may_free": rights.may(Action.FREE_MESSAGE), "may_appeal": rights.may(Action.APPEAL),
         "saved": saved_searches(request.user.pk), "query": search.to_query(), "form": _form(search),
-        "is_own": scope.receivers is not None,
+        "is_own": scope.receivers is not None, "most_rows": exports.MAX_ROWS,
         "kept": [(name, search.first(name)) for name in _KEPT if search.first(name)],
     }  # fmt: skip
     if search.words and context["may_text"]:

@@ -23,12 +23,15 @@ from django.views.decorators.http import require_GET, require_POST
 
 from mingbai.connectors.screening_client import ScreenerUnavailable
 from mingbai.contexts.messaging import policy
-from mingbai.contexts.messaging.models import ReviewItem
+from mingbai.contexts.messaging.models import ReviewDecision, ReviewItem
 from mingbai.contexts.messaging.queries import review as queries
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.queries.read_ahead import open_message
 from mingbai.contexts.messaging.services import review as services
+from mingbai.contexts.messaging.services import review_queue
+from mingbai.contexts.messaging.services.freeing import DEFAULT_DAYS
 from mingbai.contexts.messaging.views import review_team
+from mingbai.contexts.messaging.words import WHY_NOT_FREED
 from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.policy import Action, Reach
 from mingbai.contexts.people.rights import RequestWithRights, requires
@@ -75,7 +78,9 @@ def page(request: RequestWithRights) -> HttpResponse:
 @requires(Action.REVIEW)
 @require_POST
 def take(request: RequestWithRights) -> HttpResponse:
-    item = services.take(request.user, now=utc_now(), review=_settings(), reach=_reach(request), queue=_queue(request))
+    item = review_queue.take(
+        request.user, now=utc_now(), review=_settings(), reach=_reach(request), queue=_queue(request)
+    )
     return _answer(request, item, queue=_queue(request), is_empty=item is None)
 
 
@@ -88,11 +93,11 @@ def decide(request: RequestWithRights) -> HttpResponse:
     answer = services.Answer(verdict, category, request.POST.get("note", ""), "second" in request.POST)
     queue = _queue(request)
     try:
-        _decision, following = services.decide_and_take(
+        decision, following = services.decide_and_take(
             item_id, request.user, lease, answer,
             now=utc_now(), review=_settings(), reach=_reach(request), queue=queue,
         )  # fmt: skip
-    except services.LeaseLost as error:
+    except review_queue.LeaseLost as error:
         return _after(request, str(WHY_LOST[str(error.data["why"])]), "warn")
     except BadValue as error:
         if error.data.get("field") != "note":
@@ -100,8 +105,13 @@ def decide(request: RequestWithRights) -> HttpResponse:
         kept = queries.item_of(item_id, request.user)
         note = _("Write a reason for the appellant first, at least 5 characters.")
         return _answer(request, kept, queue=queue, note=note, kind="bad", status=422)
+    except ScreenerUnavailable:
+        kept = queries.item_of(item_id, request.user)
+        note = _("The screener does not answer, and without it nobody can say what the exception is. Try again.")
+        return _answer(request, kept, queue=queue, note=note, kind="bad", status=422)
     done = {"verdict": verdict, "category": category}
-    return _answer(request, following, queue=queue, done=done, is_empty=following is None)
+    note, kind = _freed_words(decision)
+    return _answer(request, following, queue=queue, done=done, note=note, kind=kind, is_empty=following is None)
 
 
 @requires(Action.REVIEW)
@@ -109,8 +119,8 @@ def decide(request: RequestWithRights) -> HttpResponse:
 def skip(request: RequestWithRights) -> HttpResponse:
     item_id, lease = _held(request)
     try:
-        services.skip(item_id, request.user, lease, now=utc_now())
-    except services.LeaseLost as error:
+        review_queue.skip(item_id, request.user, lease, now=utc_now())
+    except review_queue.LeaseLost as error:
         return _after(request, str(WHY_LOST[str(error.data["why"])]), "warn")
     return _after(request, _("Skipped: somebody else gets it."))
 
@@ -132,7 +142,7 @@ def undo(request: RequestWithRights) -> HttpResponse:
 @require_POST
 def leave(request: RequestWithRights) -> HttpResponse:
     """Stop working: what one holds goes back at once."""
-    services.return_leases_of(request.user, now=utc_now())
+    review_queue.return_leases_of(request.user, now=utc_now())
     return _answer(request, None, queue="")
 
 
@@ -141,7 +151,7 @@ def leave(request: RequestWithRights) -> HttpResponse:
 def keep(request: RequestWithRights) -> HttpResponse:
     """The page says that somebody still looks at it."""
     item_id, lease = _held(request)
-    is_kept = services.renew(item_id, request.user, lease, now=utc_now(), review=_settings())
+    is_kept = review_queue.renew(item_id, request.user, lease, now=utc_now(), review=_settings())
     return HttpResponse(status=204 if is_kept else 286)  # 286: htmx stops asking
 
 
@@ -165,6 +175,17 @@ def reading(request: RequestWithRights, item_id: int) -> HttpResponse:
 
 
 # -- within
+
+
+def _freed_words(decision: ReviewDecision) -> tuple[str, str]:
+    """What an answer to an appeal does, and how the notice looks."""
+    appeal = queries.appeal_answered(decision)
+    if appeal is None or not appeal.is_upheld:
+        return "", "info"
+    if not appeal.no_exception:
+        return _("Exactly this message passes from now on, for %(days)s days.") % {"days": DEFAULT_DAYS}, "info"
+    why = WHY_NOT_FREED[appeal.no_exception]
+    return _("The answer stands, and no exception was made: %(why)s") % {"why": why}, "warn"
 
 
 def _settings() -> Any:  # Any: ReviewSettings, from an untyped module of Django's
@@ -196,7 +217,7 @@ def _held(request: HttpRequest) -> tuple[int, UUID]:
 def _after(request: RequestWithRights, note: str, kind: str = "info") -> HttpResponse:
     """The next message, with a word about the last one."""
     queue = _queue(request)
-    item = services.take(request.user, now=utc_now(), review=_settings(), reach=_reach(request), queue=queue)
+    item = review_queue.take(request.user, now=utc_now(), review=_settings(), reach=_reach(request), queue=queue)
     return _answer(request, item, queue=queue, note=note, kind=kind, is_empty=item is None)
 
 
@@ -275,7 +296,7 @@ def _queue_words(queue: str) -> dict[str, Any] | None:  # Any: what the template
 
 def _signed_out(sender: object, user: Any = None, **_more: object) -> None:  # Any: what Django sends
     if isinstance(user, Account):
-        services.return_leases_of(user, now=utc_now())
+        review_queue.return_leases_of(user, now=utc_now())
 
 
 user_logged_out.connect(_signed_out, dispatch_uid="mingbai.review.signed_out")

@@ -18,8 +18,9 @@ from mingbai.contexts.messaging.models import ItemKind
 from mingbai.contexts.messaging.queries import review as queries
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.queries.read_ahead import open_message
-from mingbai.contexts.messaging.services import review as services
+from mingbai.contexts.messaging.services import review_queue
 from mingbai.contexts.messaging.services import review_team as team_services
+from mingbai.contexts.messaging.services.review import NothingToUndo
 from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.policy import Action, Reach
 from mingbai.contexts.people.queries import account_called, rights_of
@@ -118,9 +119,9 @@ def _colleagues(found: queries.Team) -> list[Account]:
 @require_POST
 def return_lease(request: RequestWithRights) -> HttpResponse:
     try:
-        services.return_lease(_item(request), actor=request.user.ref, now=utc_now())
+        review_queue.return_lease(_item(request), actor=request.user.ref, now=utc_now())
         messages.success(request, _("It is back in its queue."))
-    except services.LeaseLost:
+    except review_queue.LeaseLost:
         messages.warning(request, _("Nobody holds this message any more."))
     return redirect("review_lead")
 
@@ -134,7 +135,7 @@ def reassign(request: RequestWithRights) -> HttpResponse:
     try:
         team_services.reassign(_item(request), to, request.user, now=utc_now(), review=_settings())
         messages.success(request, _("%(name)s gets it next.") % {"name": to})
-    except services.LeaseLost:
+    except review_queue.LeaseLost:
         messages.warning(request, _("This message is decided already."))
     return redirect("review_lead")
 
@@ -150,7 +151,7 @@ def settle(request: RequestWithRights) -> HttpResponse:
             now=utc_now(), note=request.POST.get("note", ""),
         )  # fmt: skip
         messages.success(request, _("Settled. Both reviewers' answers stay as they were given."))
-    except services.NothingToUndo:
+    except NothingToUndo:
         messages.warning(request, _("This disagreement is settled already."))
     return redirect("review_lead")
 
@@ -209,7 +210,7 @@ def undo_campaign(request: RequestWithRights) -> HttpResponse:
         n = team_services.undo_campaign(_uuid(request, "decision"), request.user, now=utc_now())
         text = ngettext("%(n)s message waits again.", "%(n)s messages wait again.", n) % {"n": n}
         messages.success(request, text)
-    except services.NothingToUndo:
+    except NothingToUndo:
         messages.warning(request, _("This decision cannot be undone any more."))
     return redirect("review_lead")
 

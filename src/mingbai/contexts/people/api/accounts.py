@@ -19,7 +19,6 @@ from mingbai.contexts.people.api.tokens import TokenOut
 from mingbai.contexts.people.choices import Role
 from mingbai.contexts.people.http_api import (
     MAX_LIMIT,
-    PROBLEMS,
     NotFound,
     Page,
     actor,
@@ -140,7 +139,7 @@ class Invitation(Schema):
     hours: int
 
 
-@router.get("/me", auth=allowed(), response={200: Me, **PROBLEMS}, operation_id="me")
+@router.get("/me", auth=allowed(), response={200: Me}, operation_id="me")
 def me(request: HttpRequest) -> dict[str, _WEB]:
     token: Token = request.token  # type: ignore[attr-defined]  # set by the gate
     rights = request.rights  # type: ignore[attr-defined]  # as above
@@ -155,7 +154,7 @@ def me(request: HttpRequest) -> dict[str, _WEB]:
 # -- accounts
 
 
-@router.get("/accounts", auth=allowed(Action.SEE_PEOPLE), response={200: AccountPage, **PROBLEMS})
+@router.get("/accounts", auth=allowed(Action.SEE_PEOPLE), response={200: AccountPage})
 def list_accounts(
     request: HttpRequest,
     text: str = Query("", max_length=100, description="part of the username, name or e-mail"),
@@ -173,7 +172,7 @@ def list_accounts(
     return {"items": [account_out(account) for account in page[:limit]], "next": next_cursor}
 
 
-@router.post("/accounts", auth=allowed(Action.MANAGE_PEOPLE), response={201: AccountOut, **PROBLEMS})
+@router.post("/accounts", auth=allowed(Action.MANAGE_PEOPLE), response={201: AccountOut})
 def create_account(request: HttpRequest, given: AccountIn) -> Status[dict[str, _WEB]]:
     """With its first role, in one. Who manages some units only must give a role within them."""
     now, wanted = utc_now(), given.dict(exclude={"role", "unit"})
@@ -188,12 +187,12 @@ def create_account(request: HttpRequest, given: AccountIn) -> Status[dict[str, _
     return Status(201, account_out(account))
 
 
-@router.get("/accounts/{uuid:id}", auth=allowed(Action.SEE_PEOPLE), response={200: AccountOut, **PROBLEMS})
+@router.get("/accounts/{uuid:id}", auth=allowed(Action.SEE_PEOPLE), response={200: AccountOut})
 def get_account(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     return account_out(_reachable(request, id))
 
 
-@router.patch("/accounts/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={200: AccountOut, **PROBLEMS})
+@router.patch("/accounts/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={200: AccountOut})
 def change_account(request: HttpRequest, id: UUID, given: AccountChange) -> dict[str, _WEB]:
     account = _reachable(request, id)
     now, wanted = utc_now(), given.dict(exclude_unset=True)
@@ -209,16 +208,14 @@ def change_account(request: HttpRequest, id: UUID, given: AccountChange) -> dict
     return account_out(account)
 
 
-@router.post(
-    "/accounts/{uuid:id}/invitation", auth=allowed(Action.MANAGE_PEOPLE), response={201: Invitation, **PROBLEMS}
-)
+@router.post("/accounts/{uuid:id}/invitation", auth=allowed(Action.MANAGE_PEOPLE), response={201: Invitation})
 def invite(request: HttpRequest, id: UUID) -> Status[dict[str, _WEB]]:
     account = _reachable(request, id)
     secret = accounts.invite(account, actor=actor(request), now=utc_now())
     return Status(201, {"url": request.build_absolute_uri(f"/welcome/{secret}/"), "hours": accounts.INVITATION_HOURS})
 
 
-@router.post("/accounts/{uuid:id}/roles", auth=allowed(Action.MANAGE_PEOPLE), response={201: RoleOut, **PROBLEMS})
+@router.post("/accounts/{uuid:id}/roles", auth=allowed(Action.MANAGE_PEOPLE), response={201: RoleOut})
 def assign_role(request: HttpRequest, id: UUID, given: RoleIn) -> Status[dict[str, _WEB]]:
     account = _reachable(request, id)
     made = roles.assign_role(
@@ -227,7 +224,7 @@ def assign_role(request: HttpRequest, id: UUID, given: RoleIn) -> Status[dict[st
     return Status(201, role_out(made))
 
 
-@router.delete("/roles/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS})
+@router.delete("/roles/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def remove_role(request: HttpRequest, id: UUID) -> Status[None]:
     """Of an account or a team."""
     row = found(Assignment.objects.select_related("account", "team", "unit"), "role", id)
@@ -242,7 +239,7 @@ def remove_role(request: HttpRequest, id: UUID) -> Status[None]:
 # -- what opens the console for somebody
 
 
-@router.get("/accounts/{uuid:id}/security", auth=allowed(Action.SEE_PEOPLE), response={200: Security, **PROBLEMS})
+@router.get("/accounts/{uuid:id}/security", auth=allowed(Action.SEE_PEOPLE), response={200: Security})
 def security(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     account = _reachable(request, id)
     kinds = Authenticator.objects.filter(user_id=account.pk).order_by("created_at").values_list("type", flat=True)
@@ -253,21 +250,19 @@ def security(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     }
 
 
-@router.get("/accounts/{uuid:id}/sessions", auth=allowed(Action.SEE_PEOPLE), response={200: SessionList, **PROBLEMS})
+@router.get("/accounts/{uuid:id}/sessions", auth=allowed(Action.SEE_PEOPLE), response={200: SessionList})
 def list_sessions(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     return {"items": _sessions(_reachable(request, id))}
 
 
-@router.delete("/accounts/{uuid:id}/sessions", auth=allowed(Action.MANAGE_PEOPLE), response={200: Count, **PROBLEMS})
+@router.delete("/accounts/{uuid:id}/sessions", auth=allowed(Action.MANAGE_PEOPLE), response={200: Count})
 def sign_out(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """Out of every browser, and its one-time links end too."""
     account = _reachable(request, id)
     return {"count": sessions.sign_out_everywhere(account, actor=actor(request), now=utc_now())}
 
 
-@router.delete(
-    "/accounts/{uuid:id}/sessions/{int:session}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS}
-)
+@router.delete("/accounts/{uuid:id}/sessions/{int:session}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def end_session(request: HttpRequest, id: UUID, session: int) -> Status[None]:
     account = _reachable(request, id)
     is_number = 0 < session < 2**63  # what the database can hold
@@ -276,9 +271,7 @@ def end_session(request: HttpRequest, id: UUID, session: int) -> Status[None]:
     return Status(204, None)
 
 
-@router.delete(
-    "/accounts/{uuid:id}/second-factors", auth=allowed(Action.MANAGE_PEOPLE), response={200: Count, **PROBLEMS}
-)
+@router.delete("/accounts/{uuid:id}/second-factors", auth=allowed(Action.MANAGE_PEOPLE), response={200: Count})
 def reset_second_factors(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """New ones are set up at the next sign-in. Never one's own; a new password by the same person is refused."""
     account = _reachable(request, id)
@@ -286,9 +279,7 @@ def reset_second_factors(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     return {"count": sessions.reset_second_factors(account, actor=actor(request), now=utc_now())}
 
 
-@router.delete(
-    "/accounts/{uuid:id}/tokens/{uuid:token}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS}
-)
+@router.delete("/accounts/{uuid:id}/tokens/{uuid:token}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def revoke_token_of(request: HttpRequest, id: UUID, token: UUID) -> Status[None]:
     """Somebody else's token."""
     account = _reachable(request, id)
@@ -301,19 +292,19 @@ def revoke_token_of(request: HttpRequest, id: UUID, token: UUID) -> Status[None]
 # -- oneself
 
 
-@router.patch("/me", auth=allowed(), response={200: AccountOut, **PROBLEMS})
+@router.patch("/me", auth=allowed(), response={200: AccountOut})
 def change_me(request: HttpRequest, given: MeChange) -> dict[str, _WEB]:
     """One's own name, e-mail and language."""
     wanted = {name: value for name, value in given.dict(exclude_unset=True).items() if value is not None}
     return account_out(accounts.change_account(own_account(request), actor=actor(request), now=utc_now(), **wanted))
 
 
-@router.get("/me/sessions", auth=allowed(), response={200: SessionList, **PROBLEMS})
+@router.get("/me/sessions", auth=allowed(), response={200: SessionList})
 def my_sessions(request: HttpRequest) -> dict[str, _WEB]:
     return {"items": _sessions(own_account(request))}
 
 
-@router.delete("/me/sessions/{int:session}", auth=allowed(), response={204: None, **PROBLEMS})
+@router.delete("/me/sessions/{int:session}", auth=allowed(), response={204: None})
 def end_my_session(request: HttpRequest, session: int) -> Status[None]:
     is_number = 0 < session < 2**63  # as above
     if not is_number or not sessions.end_session(own_account(request), session, actor=actor(request), now=utc_now()):

@@ -19,7 +19,6 @@ from mingbai.contexts.audit.evidence import signed_evidence, to_csv
 from mingbai.contexts.audit.jobs import ledger_heads
 from mingbai.contexts.people.http_api import (
     MAX_LIMIT,
-    PROBLEMS,
     NotFound,
     Page,
     actor,
@@ -94,7 +93,7 @@ class Verified(Schema):
     crossed: list[CrossedOut]
 
 
-@router.get("/audit", auth=allowed(Action.SEE_AUDIT), response={200: EntryPage, **PROBLEMS})
+@router.get("/audit", auth=allowed(Action.SEE_AUDIT), response={200: EntryPage})
 def list_entries(
     request: HttpRequest,
     kind: list[str] = Query([], max_length=20),
@@ -115,7 +114,7 @@ def list_entries(
     return {"items": [_entry(entry) for entry in page[:limit]], "next": following}
 
 
-@router.get("/audit/head", auth=allowed(Action.SEE_AUDIT), response={200: HeadOut, **PROBLEMS})
+@router.get("/audit/head", auth=allowed(Action.SEE_AUDIT), response={200: HeadOut})
 def head(request: HttpRequest) -> dict[str, _WEB]:
     """Write it down elsewhere: what stood before it cannot be changed unnoticed then."""
     whole(request, Action.SEE_AUDIT)
@@ -129,7 +128,7 @@ def head(request: HttpRequest) -> dict[str, _WEB]:
     }
 
 
-@router.get("/audit/{int:seq}", auth=allowed(Action.SEE_AUDIT), response={200: EntryOut, **PROBLEMS})
+@router.get("/audit/{int:seq}", auth=allowed(Action.SEE_AUDIT), response={200: EntryOut})
 def get_entry(request: HttpRequest, seq: int) -> dict[str, _WEB]:
     whole(request, Action.SEE_AUDIT)
     entry = audit.entry(seq) if 0 < seq < 2**63 else None
@@ -138,7 +137,7 @@ def get_entry(request: HttpRequest, seq: int) -> dict[str, _WEB]:
     return _entry(entry)
 
 
-@router.post("/audit/verify", auth=allowed(Action.SEE_AUDIT), response={200: Verified, **PROBLEMS})
+@router.post("/audit/verify", auth=allowed(Action.SEE_AUDIT), response={200: Verified})
 def verify_entries(request: HttpRequest) -> dict[str, _WEB]:
     """Walk the whole chain, and look whether the ledger still holds what was written here; that is an entry too."""
     whole(request, Action.SEE_AUDIT)
@@ -159,7 +158,7 @@ def verify_entries(request: HttpRequest) -> dict[str, _WEB]:
     }
 
 
-@router.post("/audit/evidence", auth=allowed(Action.EXPORT_EVIDENCE), response={200: dict[str, Any], **PROBLEMS})
+@router.post("/audit/evidence", auth=allowed(Action.EXPORT_EVIDENCE), response={200: dict[str, Any]})
 def audit_evidence(request: HttpRequest, given: EvidenceIn) -> dict[str, _WEB]:
     """Signed, with the hashes to check the entries by; the export is an entry itself."""
     whole(request, Action.EXPORT_EVIDENCE)
@@ -171,7 +170,7 @@ def audit_evidence(request: HttpRequest, given: EvidenceIn) -> dict[str, _WEB]:
     return document
 
 
-@router.post("/audit/csv", auth=allowed(Action.EXPORT_EVIDENCE), response={200: bytes, **PROBLEMS})
+@router.post("/audit/csv", auth=allowed(Action.EXPORT_EVIDENCE), response={200: bytes})
 def audit_csv(request: HttpRequest, given: EvidenceIn) -> HttpResponse:
     """For a spreadsheet; the export is an entry itself."""
     whole(request, Action.EXPORT_EVIDENCE)

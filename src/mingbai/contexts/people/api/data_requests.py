@@ -12,7 +12,7 @@ from ninja import Field, Router, Schema, Status
 
 from mingbai.contexts.people import queries
 from mingbai.contexts.people.choices import RequestKind
-from mingbai.contexts.people.http_api import PROBLEMS, NotFound, actor, allowed, found, own_account
+from mingbai.contexts.people.http_api import NotFound, actor, allowed, found, own_account
 from mingbai.contexts.people.models import DataRequest
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.services import data_requests as services
@@ -60,20 +60,20 @@ class RefuseIn(Schema):
     reason: str = Field(min_length=5, max_length=2000, description="the subscriber reads it")
 
 
-@router.get("/my-data", auth=allowed(Action.ASK_ABOUT_OWN_DATA), response={200: RequestList, **PROBLEMS})
+@router.get("/my-data", auth=allowed(Action.ASK_ABOUT_OWN_DATA), response={200: RequestList})
 def my_requests(request: HttpRequest) -> dict[str, _WEB]:
     """Newest first."""
     return {"items": list(own_account(request).data_requests.defer("result").order_by("-created_at"))}
 
 
-@router.post("/my-data", auth=allowed(Action.ASK_ABOUT_OWN_DATA), response={201: RequestOut, **PROBLEMS})
+@router.post("/my-data", auth=allowed(Action.ASK_ABOUT_OWN_DATA), response={201: RequestOut})
 def ask_about_own_data(request: HttpRequest, given: AskIn) -> Status[DataRequest]:
     """An open request of the same kind is given instead of a second one."""
     days = settings.MINGBAI.review.request_days
     return Status(201, services.ask(own_account(request), given.kind, now=utc_now(), due_days=days, note=given.note))
 
 
-@router.post("/my-data/{uuid:id}/fetch", auth=allowed(Action.ASK_ABOUT_OWN_DATA), response={200: bytes, **PROBLEMS})
+@router.post("/my-data/{uuid:id}/fetch", auth=allowed(Action.ASK_ABOUT_OWN_DATA), response={200: bytes})
 def fetch_own_data(request: HttpRequest, id: UUID) -> HttpResponse:
     """The answer, a ZIP. By POST, as it leaves an entry."""
     asked = found(DataRequest.objects.filter(account=own_account(request)), "request", id)
@@ -84,7 +84,7 @@ def fetch_own_data(request: HttpRequest, id: UUID) -> HttpResponse:
     return HttpResponse(content, content_type="application/octet-stream")
 
 
-@router.get("/data-requests", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkList, **PROBLEMS})
+@router.get("/data-requests", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkList})
 def list_data_requests(
     request: HttpRequest, state: Literal["open", "ready", "refused", "done", "all"] = "open"
 ) -> dict[str, _WEB]:
@@ -93,23 +93,19 @@ def list_data_requests(
     return {"items": [_work(row) for row in rows]}
 
 
-@router.get("/data-requests/{uuid:id}", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkOut, **PROBLEMS})
+@router.get("/data-requests/{uuid:id}", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkOut})
 def get_data_request(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     return _work(found(queries.data_requests(), "request", id))
 
 
-@router.post(
-    "/data-requests/{uuid:id}/answer", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkOut, **PROBLEMS}
-)
+@router.post("/data-requests/{uuid:id}/answer", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkOut})
 def answer_data_request(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """Do what was asked for: make the archive, or erase."""
     asked = found(queries.data_requests(), "request", id)
     return _work(services.answer(asked, settings.MINGBAI, actor=actor(request), now=utc_now()))
 
 
-@router.post(
-    "/data-requests/{uuid:id}/refuse", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkOut, **PROBLEMS}
-)
+@router.post("/data-requests/{uuid:id}/refuse", auth=allowed(Action.ANSWER_DATA_REQUESTS), response={200: WorkOut})
 def refuse_data_request(request: HttpRequest, id: UUID, given: RefuseIn) -> dict[str, _WEB]:
     asked = found(queries.data_requests(), "request", id)
     return _work(services.refuse(asked, reason=given.reason, actor=actor(request), now=utc_now()))

@@ -11,7 +11,7 @@ from ninja import Field, Router, Schema, Status
 from mingbai.contexts.people import queries
 from mingbai.contexts.people.api.accounts import RoleIn, RoleOut, role_out
 from mingbai.contexts.people.choices import UnitKind
-from mingbai.contexts.people.http_api import PROBLEMS, actor, allowed, found, is_whole, reach, whole
+from mingbai.contexts.people.http_api import actor, allowed, found, is_whole, reach, whole
 from mingbai.contexts.people.models import Account, Team, Unit
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.services import roles, teams, units
@@ -67,13 +67,13 @@ class TeamIn(Schema):
     name: str = Field(max_length=120)
 
 
-@router.get("/units", auth=allowed(Action.SEE_PEOPLE), response={200: UnitList, **PROBLEMS})
+@router.get("/units", auth=allowed(Action.SEE_PEOPLE), response={200: UnitList})
 def list_units(request: HttpRequest) -> dict[str, _WEB]:
     within = queries.units_within(reach(request, Action.SEE_PEOPLE))
     return {"items": [_unit_out(row.unit) for row in queries.unit_tree(within)]}
 
 
-@router.post("/units", auth=allowed(Action.MANAGE_PEOPLE), response={201: UnitOut, **PROBLEMS})
+@router.post("/units", auth=allowed(Action.MANAGE_PEOPLE), response={201: UnitOut})
 def create_unit(request: HttpRequest, given: UnitIn) -> Status[dict[str, _WEB]]:
     whole(request, Action.MANAGE_PEOPLE)
     made = units.create_unit(
@@ -88,7 +88,7 @@ def create_unit(request: HttpRequest, given: UnitIn) -> Status[dict[str, _WEB]]:
     return Status(201, _unit_out(made))
 
 
-@router.patch("/units/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={200: UnitOut, **PROBLEMS})
+@router.patch("/units/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={200: UnitOut})
 def change_unit(request: HttpRequest, code: str, given: UnitChange) -> dict[str, _WEB]:
     whole(request, Action.MANAGE_PEOPLE)
     unit = found(Unit.objects.select_related("parent"), "unit", code, "code")
@@ -104,7 +104,7 @@ def change_unit(request: HttpRequest, code: str, given: UnitChange) -> dict[str,
     return _unit_out(changed)
 
 
-@router.delete("/units/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS})
+@router.delete("/units/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def delete_unit(request: HttpRequest, code: str) -> Status[None]:
     whole(request, Action.MANAGE_PEOPLE)
     unit = found(Unit.objects.select_related("parent"), "unit", code, "code")
@@ -112,35 +112,33 @@ def delete_unit(request: HttpRequest, code: str) -> Status[None]:
     return Status(204, None)
 
 
-@router.get("/teams", auth=allowed(Action.SEE_PEOPLE), response={200: TeamList, **PROBLEMS})
+@router.get("/teams", auth=allowed(Action.SEE_PEOPLE), response={200: TeamList})
 def list_teams(request: HttpRequest) -> dict[str, _WEB]:
     if not is_whole(request, Action.SEE_PEOPLE):
         return {"items": []}
     return {"items": [_team_out(team) for team in Team.objects.prefetch_related("members", "assignments__unit")]}
 
 
-@router.post("/teams", auth=allowed(Action.MANAGE_PEOPLE), response={201: TeamOut, **PROBLEMS})
+@router.post("/teams", auth=allowed(Action.MANAGE_PEOPLE), response={201: TeamOut})
 def create_team(request: HttpRequest, given: TeamIn) -> Status[dict[str, _WEB]]:
     whole(request, Action.MANAGE_PEOPLE)
     return Status(201, _team_out(teams.create_team(given.code, name=given.name, actor=actor(request), now=utc_now())))
 
 
-@router.patch("/teams/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={200: TeamOut, **PROBLEMS})
+@router.patch("/teams/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={200: TeamOut})
 def rename_team(request: HttpRequest, code: str, given: TeamChange) -> dict[str, _WEB]:
     whole(request, Action.MANAGE_PEOPLE)
     return _team_out(teams.rename_team(_team(code), name=given.name, actor=actor(request), now=utc_now()))
 
 
-@router.delete("/teams/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS})
+@router.delete("/teams/{slug:code}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def delete_team(request: HttpRequest, code: str) -> Status[None]:
     whole(request, Action.MANAGE_PEOPLE)
     teams.delete_team(_team(code), actor=actor(request), now=utc_now())
     return Status(204, None)
 
 
-@router.put(
-    "/teams/{slug:code}/members/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS}
-)
+@router.put("/teams/{slug:code}/members/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def add_member(request: HttpRequest, code: str, id: UUID) -> Status[None]:
     whole(request, Action.MANAGE_PEOPLE)
     account = found(Account.objects.all(), "account", id)
@@ -148,9 +146,7 @@ def add_member(request: HttpRequest, code: str, id: UUID) -> Status[None]:
     return Status(204, None)
 
 
-@router.delete(
-    "/teams/{slug:code}/members/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None, **PROBLEMS}
-)
+@router.delete("/teams/{slug:code}/members/{uuid:id}", auth=allowed(Action.MANAGE_PEOPLE), response={204: None})
 def remove_member(request: HttpRequest, code: str, id: UUID) -> Status[None]:
     whole(request, Action.MANAGE_PEOPLE)
     account = found(Account.objects.all(), "account", id)
@@ -158,7 +154,7 @@ def remove_member(request: HttpRequest, code: str, id: UUID) -> Status[None]:
     return Status(204, None)
 
 
-@router.post("/teams/{slug:code}/roles", auth=allowed(Action.MANAGE_PEOPLE), response={201: RoleOut, **PROBLEMS})
+@router.post("/teams/{slug:code}/roles", auth=allowed(Action.MANAGE_PEOPLE), response={201: RoleOut})
 def assign_team_role(request: HttpRequest, code: str, given: RoleIn) -> Status[dict[str, _WEB]]:
     whole(request, Action.MANAGE_PEOPLE)
     made = roles.assign_team_role(_team(code), given.role, actor=actor(request), now=utc_now(), unit=_unit(given.unit))

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from ninja import Field, Router, Schema, Status
 
-from mingbai.contexts.people.http_api import PROBLEMS, actor, allowed, found, own_account
+from mingbai.contexts.people.http_api import actor, allowed, found, own_account
 from mingbai.contexts.people.models import Token
 from mingbai.contexts.people.policy import Action
 from mingbai.contexts.people.services import tokens
@@ -50,12 +50,12 @@ class NewToken(Schema):
     secret: str
 
 
-@router.get("/tokens", auth=allowed(Action.MANAGE_TOKENS), response={200: TokenList, **PROBLEMS})
+@router.get("/tokens", auth=allowed(Action.MANAGE_TOKENS), response={200: TokenList})
 def list_tokens(request: HttpRequest) -> dict[str, _WEB]:
     return {"items": list(Token.objects.filter(account=own_account(request)))}
 
 
-@router.post("/tokens", auth=allowed(Action.MANAGE_TOKENS), response={201: NewToken, **PROBLEMS})
+@router.post("/tokens", auth=allowed(Action.MANAGE_TOKENS), response={201: NewToken})
 def create_token(request: HttpRequest, given: TokenIn) -> Status[dict[str, _WEB]]:
     """A token never makes one that may do more than itself."""
     rights = request.rights  # type: ignore[attr-defined]  # set by the gate
@@ -67,7 +67,7 @@ def create_token(request: HttpRequest, given: TokenIn) -> Status[dict[str, _WEB]
     return Status(201, {"token": made, "secret": secret})
 
 
-@router.delete("/tokens/{uuid:id}", auth=allowed(Action.MANAGE_TOKENS), response={204: None, **PROBLEMS})
+@router.delete("/tokens/{uuid:id}", auth=allowed(Action.MANAGE_TOKENS), response={204: None})
 def revoke_token(request: HttpRequest, id: UUID) -> Status[None]:
     token = found(Token.objects.filter(account=own_account(request)), "token", id)
     tokens.revoke_token(token, actor=actor(request), now=utc_now())

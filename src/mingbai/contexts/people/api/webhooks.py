@@ -17,7 +17,6 @@ from mingbai.connectors.ledger_access import open_keys
 from mingbai.contexts.people.choices import DeliveryState
 from mingbai.contexts.people.http_api import (
     MAX_LIMIT,
-    PROBLEMS,
     Page,
     actor,
     allowed,
@@ -85,13 +84,13 @@ class NewWebhook(Schema):
     secret: str
 
 
-@router.get("/webhooks", auth=allowed(Action.MANAGE_SYSTEM), response={200: WebhookList, **PROBLEMS})
+@router.get("/webhooks", auth=allowed(Action.MANAGE_SYSTEM), response={200: WebhookList})
 def list_webhooks(request: HttpRequest) -> dict[str, _WEB]:
     whole(request, Action.MANAGE_SYSTEM)
     return {"items": [_webhook(webhook) for webhook in Webhook.objects.all()]}
 
 
-@router.post("/webhooks", auth=allowed(Action.MANAGE_SYSTEM), response={201: NewWebhook, **PROBLEMS})
+@router.post("/webhooks", auth=allowed(Action.MANAGE_SYSTEM), response={201: NewWebhook})
 def create_webhook(request: HttpRequest, given: WebhookIn) -> Status[dict[str, _WEB]]:
     whole(request, Action.MANAGE_SYSTEM)
     made, secret = webhooks.create_webhook(
@@ -100,7 +99,7 @@ def create_webhook(request: HttpRequest, given: WebhookIn) -> Status[dict[str, _
     return Status(201, {"webhook": _webhook(made), "secret": secret})
 
 
-@router.patch("/webhooks/{uuid:id}", auth=allowed(Action.MANAGE_SYSTEM), response={200: WebhookOut, **PROBLEMS})
+@router.patch("/webhooks/{uuid:id}", auth=allowed(Action.MANAGE_SYSTEM), response={200: WebhookOut})
 def change_webhook(request: HttpRequest, id: UUID, given: WebhookChange) -> dict[str, _WEB]:
     whole(request, Action.MANAGE_SYSTEM)
     webhook = found(Webhook.objects.all(), "webhook", id)
@@ -108,16 +107,14 @@ def change_webhook(request: HttpRequest, id: UUID, given: WebhookChange) -> dict
     return _webhook(webhooks.change_webhook(webhook, actor=actor(request), now=utc_now(), **wanted))
 
 
-@router.delete("/webhooks/{uuid:id}", auth=allowed(Action.MANAGE_SYSTEM), response={204: None, **PROBLEMS})
+@router.delete("/webhooks/{uuid:id}", auth=allowed(Action.MANAGE_SYSTEM), response={204: None})
 def delete_webhook(request: HttpRequest, id: UUID) -> Status[None]:
     whole(request, Action.MANAGE_SYSTEM)
     webhooks.delete_webhook(found(Webhook.objects.all(), "webhook", id), actor=actor(request), now=utc_now())
     return Status(204, None)
 
 
-@router.get(
-    "/webhooks/{uuid:id}/deliveries", auth=allowed(Action.MANAGE_SYSTEM), response={200: DeliveryPage, **PROBLEMS}
-)
+@router.get("/webhooks/{uuid:id}/deliveries", auth=allowed(Action.MANAGE_SYSTEM), response={200: DeliveryPage})
 def list_deliveries(
     request: HttpRequest,
     id: UUID,
@@ -138,7 +135,7 @@ def list_deliveries(
     return {"items": [_delivery(row) for row in page[:limit]], "next": following}
 
 
-@router.post("/deliveries/{uuid:id}/again", auth=allowed(Action.MANAGE_SYSTEM), response={200: DeliveryOut, **PROBLEMS})
+@router.post("/deliveries/{uuid:id}/again", auth=allowed(Action.MANAGE_SYSTEM), response={200: DeliveryOut})
 def send_again(request: HttpRequest, id: UUID) -> dict[str, _WEB]:
     """A delivery that was given up is due again."""
     whole(request, Action.MANAGE_SYSTEM)
