@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 from django.conf import settings
@@ -17,7 +18,7 @@ from mingbai.contexts.audit import queries as audit
 from mingbai.contexts.people.services import accounts, units
 from mingbai.kernel.clock import utc_now
 from tests.conftest import LOOPS, PASSWORD
-from tests.console.browser import Visit, World, eventually
+from tests.console.browser import Visit, World, eventually, now_text
 from tests.console.world import HOSTILE
 from tests.contexts.messaging.review_ledger import Sms, write
 from tests.contexts.people.test_matrix import OURS
@@ -194,6 +195,26 @@ def _changes() -> list[str]:
 
 
 @pytest.mark.django_db
+def test_an_export_is_a_file_to_keep_and_no_page(everybody: Account, data_dir: Path) -> None:
+    write(data_dir, [Sms(HOSTILE)], now=utc_now())
+    units.create_unit("south", kind="branch", name=HOSTILE, actor="system", now=utc_now())
+    client = signed_in(everybody)
+    exports = [
+        ("/messages/export/", {"format": "csv"}, "text/csv"),
+        ("/messages/export/", {"format": "jsonl"}, "application/"),
+        ("/audit/export.csv", {}, "text/csv"),
+        ("/audit/evidence.json", {}, "application/json"),
+    ]
+    for url, fields, kind in exports:
+        answer = client.post(url, fields)
+        assert answer.status_code == 200, url
+        assert "<script>" in answer.getvalue().decode(), url
+        assert answer.headers["Content-Type"].startswith(kind), url
+        assert answer.headers["Content-Disposition"].startswith("attachment"), url
+        assert answer.headers["X-Content-Type-Options"] == "nosniff", url
+
+
+@pytest.mark.django_db
 def test_an_export_never_begins_a_cell_with_a_formula(everybody: Account, data_dir: Path) -> None:
     formula = '=HYPERLINK("http://evil.example","see")'
     write(data_dir, [Sms(formula), Sms("+1+1"), Sms("-2"), Sms("@SUM(1)"), Sms("\t=1")], now=utc_now())
@@ -212,6 +233,15 @@ def test_an_export_never_begins_a_cell_with_a_formula(everybody: Account, data_d
 # ---------------------------------------------------------------------------------------------------- in a real browser
 
 
+def hit(seen: Visit, path: str) -> str:
+    """Open the page and find none of the markup at work in it; its source."""
+    found = seen.open(path)
+    found.wait_for_load_state()
+    assert found.evaluate("window.hit === undefined"), path
+    assert found.locator("img[src=x], svg[onload], script:not([src]):not([type='application/json'])").count() == 0
+    return found.content()
+
+
 @pytest.mark.slow
 @pytest.mark.needs("chromium")
 def test_markup_in_messages_names_searches_and_rules_stays_text(world: World, visit: Callable[..., Visit]) -> None:
@@ -227,16 +257,11 @@ def test_markup_in_messages_names_searches_and_rules_stays_text(world: World, vi
     page.press("#s-name", "Enter")
     page.wait_for_load_state()
 
-    def hit(seen: Visit, path: str) -> str:
-        found = seen.open(path)
-        found.wait_for_load_state()
-        assert found.evaluate("window.hit === undefined"), path
-        assert found.locator("img[src=x], svg[onload], script:not([src]):not([type='application/json'])").count() == 0
-        return found.content()
-
     for path in ("/overview/", "/messages/", f"/messages/{message}/", f"/messages/{message}/free/", "/campaigns/"):
         hit(lead, path)
     assert "&lt;img src=x" in hit(lead, f"/messages/{message}/")
+    hit(lead, "/messages/")
+    assert HOSTILE[:80] in (lead.page.locator("#manage-searches").text_content() or "")
     hit(lead, "/messages/?q=" + "%3Cscript%3Ewindow.hit%3D1%3C%2Fscript%3E")
     hit(lead, "/people/?q=" + "%22%3E%3Cscript%3Ewindow.hit%3D1%3C%2Fscript%3E")
     hit(visit("partner"), f"/messages/{message}/")
@@ -262,3 +287,102 @@ def test_markup_in_messages_names_searches_and_rules_stays_text(world: World, vi
     page.wait_for_selector(".problem")
     assert page.evaluate("window.hit === undefined")
     assert page.locator("img[src=x], svg[onload]").count() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.needs("chromium")
+def test_markup_in_a_campaign_and_an_appeal_stays_text(world: World, visit: Callable[..., Visit]) -> None:
+    """Its variants side by side, the appellant's words at the desk, and who decided it under the team."""
+    texts = [
+        f"{HOSTILE} 【工行】您的积分即将过期，加薇信 {n} 领取 http://icbc-jf.top/a1" for n in ("a1", "a1", "b2", "c3")
+    ]
+    message = world.screen(texts, sender="106900011235", receiver=world.number, access_code=world.access_code)[-1]
+    lead = visit("lead")
+    hit(lead, f"/messages/{message}/")
+    campaign = lead.page.locator("dd a[href^='/campaigns/']").first.get_attribute("href")
+    assert campaign
+
+    def shows_variants() -> bool:
+        lead.open(campaign)
+        return lead.page.locator("#variants").count() > 0 and lead.page.locator("ol.list ins").count() > 0
+
+    eventually(shows_variants, "the variants stand side by side")
+    assert "&lt;" in hit(lead, campaign)
+    hit(lead, f"/review/campaign/{campaign.strip('/').rpartition('/')[2]}/")
+
+    partner = visit("partner")
+    page = partner.open(f"/messages/{message}/appeal/")
+    page.fill("#a-words", f"{HOSTILE} it is ours")
+    page.click("form.form button.btn-primary")
+    page.wait_for_url(f"**/messages/{message}/")
+    for seen in (partner, lead):
+        assert "&lt;img src=x" in hit(seen, f"/messages/{message}/")
+    desk = visit("hostile")
+    queue = "form[action='/review/take/']:has(input[value^='appeal']) button"
+    eventually(lambda: desk.open("/review/").locator(queue).count(), "the appeal waits")
+    page = desk.page
+    page.locator(queue).first.click()
+    page.wait_for_selector("#review-note")
+    assert f"{HOSTILE} it is ours" in page.inner_text("main")
+    assert page.evaluate("window.hit === undefined")
+    assert "&lt;img src=x" in hit(lead, "/review/team/")  # the appeal is in that person's hands
+    page.fill("#review-note", f"{HOSTILE} it is not")
+    page.locator("#decide button[name=answer]").last.click()
+    eventually(lambda: f"{HOSTILE} it is not" in partner.open(f"/messages/{message}/").inner_text("main"), "the answer")
+    for seen, path in ((partner, f"/messages/{message}/"), (lead, "/review/team/"), (visit("auditor"), "/audit/")):
+        assert "&lt;img src=x" in hit(seen, path)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("chromium")
+def test_markup_in_a_rulebook_and_its_replay_stays_text(world: World, visit: Callable[..., Visit]) -> None:
+    word = f"暗号{now_text()}"
+    passes = f"{HOSTILE} 明天见，{word}"
+    stopped = f"{HOSTILE} 【工行】您的积分即将过期，加薇信 {word} 领取 http://icbc-jf.top/a1"
+    sent_by = {"sender": "106900011234", "receiver": world.number, "access_code": world.access_code}
+    shown, hidden = world.screen([passes, stopped], **sent_by)
+    author = visit("author")
+    page = author.open("/rulebook/")
+    page.keyboard.press("n")
+    page.wait_for_selector(".codebox.is-painted")
+    draft = urlsplit(page.url).path
+    rules = ""
+    for action, priority, keyword in (("block", 100, f"明天见，{word}"), ("allow", 950, f"加薇信 {word}")):
+        rules += f'\n[[rule]]\nid = "fraud.markup-{action}"\ncategory = "fraud"\naction = "{action}"\n'
+        rules += f'priority = {priority}\nkeywords = ["{keyword}"]\n'
+        rules += f"owner = '''{HOSTILE}'''\nreason = '''{HOSTILE}'''\n"
+    written = page.input_value("#code").replace('name = "mingbai-default"', f"name = '''{HOSTILE}'''") + rules
+    page.fill("#code", written)
+    page.fill("#comment", HOSTILE)
+    page.fill("#messages", f"{passes}\n{stopped}")
+    page.click("button[formaction$='/try/']")
+    page.wait_for_selector("#tried table, #tried .verdict, #tried li")
+    assert page.evaluate("window.hit === undefined")
+    assert page.locator("img[src=x], svg[onload]").count() == 0
+    page.click("button[formaction$='/replay/']")
+    page.wait_for_url(re.compile("/rulebook/replays/"))
+    page.wait_for_selector(".tabs .count", timeout=60_000)
+    replay = urlsplit(page.url).path
+    for side in ("blocked", "freed"):
+        hit(author, f"{replay}?side={side}")
+        assert word in author.page.inner_text("main")
+    author.open(draft)
+    page.click("button[formaction$='/submit/']")
+    page.wait_for_selector("pre.code")
+    approver = visit("approver")
+    assert "&lt;img src=x" in hit(approver, draft)
+    assert "&lt;img src=x" in hit(approver, f"{draft}differences/?with=1")
+    before = world.client.status()["policy"]["rulebook"]
+    approver.open(draft).keyboard.press("a")
+    eventually(lambda: world.client.status()["policy"]["rulebook"] != before, "it is in force")
+    (now_blocked,) = world.screen([f"{passes} "], **sent_by)
+    lead = visit("lead")
+    auditor = visit("auditor")
+    for who, path in ((author, "/rulebook/"), (author, "/rulebook/rules/"), (auditor, "/audit/")):
+        hit(who, path)
+    for path in ("/rulebook/rules/fraud.markup-block/", "/rulebook/history/", draft):
+        assert "&lt;img src=x" in hit(author, path), path
+    for path in ("/overview/", f"/messages/{now_blocked}/", f"/messages/{shown}/", f"/messages/{hidden}/"):
+        assert "&lt;" in hit(lead, path), path
+    approver.open("/rulebook/").locator("form[action$='/roll-back/'] button").first.click()
+    eventually(lambda: world.client.status()["policy"]["rulebook"] == before, "the one before is in force again")

@@ -75,9 +75,7 @@ def test_a_rule_is_written_tried_replayed_approved_by_another_in_force_and_rolle
     page.wait_for_function("() => !document.querySelector('form[action$=\"/approve/\"]')")
     policy = eventually(lambda: _another_rulebook(world, before), "the screener decides by the new rulebook")
     took = datetime.fromisoformat(policy["in_force_since"]) - datetime.fromisoformat(policy["published_at"])
-    sys.stdout.write(
-        f"in force {took.total_seconds():.3f} s after it was approved\n"
-    )  # to read, not asserted
+    sys.stdout.write(f"in force {took.total_seconds():.3f} s after it was approved\n")  # to read, not asserted
     assert world.verdict(f"大后天见，{word}") == Verdict.BLOCK
     page.goto(world.url + "/rulebook/")
     follow(page, "form[action$='/roll-back/'] button")

@@ -14,7 +14,7 @@ from tests.console.browser import WIDTHS, Visit, World, axe, eventually, sit_dow
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.slow, pytest.mark.needs("chromium")]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.needs("chromium")]
 
 MOST_BYTES = 300_000  # "no page over 300 KB"
 # (who, page); where a list stands after the page, its first row is opened.

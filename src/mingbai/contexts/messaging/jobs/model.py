@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from mingbai.connectors.long_work import LongWork, WorkFailed
 from mingbai.contexts.messaging.jobs.working import work_one
-from mingbai.contexts.messaging.models import Run, RunKind, RunState, ScreeningModel, ShadowCount
+from mingbai.contexts.messaging.models import ModelState, Run, RunKind, RunState, ScreeningModel, ShadowCount
 from mingbai.contexts.messaging.queries import model as queries
 from mingbai.contexts.messaging.services import labels
 from mingbai.contexts.messaging.services import model as services
@@ -90,7 +90,8 @@ def _keep(run: Run, result: Mapping[str, Any]) -> None:  # Any: JSON
 
 def measure_drift_daily(settings: Settings, now: datetime) -> None:
     """The last seven days, once a day: the page has it ready."""
-    if not ScreeningModel.objects.exists() or not list_streams(settings.data):
+    is_in_force = ScreeningModel.objects.filter(state=ModelState.IN_FORCE).exists()
+    if not is_in_force or not list_streams(settings.data):
         return  # nothing to measure, or nothing to measure with, yet
     if not Run.objects.filter(kind=RunKind.DRIFT, asked_at__gte=now - _DRIFT_EVERY).exists():
         until = now.replace(minute=0, second=0, microsecond=0)

@@ -35,6 +35,26 @@ PARTS = {
     "worker": gettext_lazy("Jobs"),
     "screener": gettext_lazy("Screener"),
 }
+JOBS = {
+    "index the ledger": gettext_lazy("indexing the ledger"),
+    "pulse": gettext_lazy("live figures"),
+    "exceptions": gettext_lazy("exceptions"),
+    "disk forecast": gettext_lazy("disk forecast"),
+    "follow the ledger for review": gettext_lazy("bringing messages to the review desk"),
+    "deadlines of held messages": gettext_lazy("deadlines of held messages"),
+    "return leases": gettext_lazy("taking messages back from those who left"),
+    "keep the rulebook in force": gettext_lazy("keeping the rulebook in force"),
+    "carry out replays": gettext_lazy("replays"),
+    "keep the model in force": gettext_lazy("keeping the model in force"),
+    "carry out model runs": gettext_lazy("learning and comparing models"),
+    "gather shadow counts": gettext_lazy("counting the shadow model"),
+    "measure drift": gettext_lazy("measuring drift"),
+    "anchor heads": gettext_lazy("signing the ledger"),
+    "data requests": gettext_lazy("requests about own data"),
+    "webhooks": gettext_lazy("webhooks"),
+    "forget idempotency keys": gettext_lazy("forgetting old requests of the API"),
+    "end old sessions": gettext_lazy("ending old sessions"),
+}
 _ALARM_DAYS = 14
 _SHOWN_DELIVERIES = 20
 
@@ -64,7 +84,7 @@ def system(request: RequestWithRights) -> HttpResponse:
     problems = [
         *(_("%(part)s does not run") % {"part": part["label"]} for part in parts if not part["is_running"]),
         *([_("The screener does not answer")] if status is None else []),
-        *(_("A job fails: %(job)s") % {"job": name} for name in _run_file(data, "jobs.json") or {}),
+        *(_("A job fails: %(job)s") % {"job": JOBS.get(name, name)} for name in _run_file(data, "jobs.json") or {}),
         *([_("The disk is filling up")] if is_disk_low else []),
         *([_("Deliveries to webhooks were given up: %(count)s") % {"count": failed}] if failed else []),
     ]

@@ -1,0 +1,123 @@
+"""A `Link` on a socket of asyncio.
+
+Everything that came with one wake-up is handled together, and everything that has to go out is written at once: a
+window of 128 requests costs two system calls. A peer that does not read stops being read (its own backlog is the only
+one that grows), and is cut off when it stays so: nobody else waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from mingbai.protocols.link import Event, Link
+
+Handler = Callable[["Connection", Sequence[Event]], None]
+
+_UNREAD_MOST: Final = 1 << 20  # octets that a peer may leave unread before it is not read any more
+_STALLED_S: Final = 30.0
+
+
+class Connection(asyncio.Protocol):
+    """One peer. `handler` gets what happened, in order, and may call `link` and then `flush`.
+
+    make: the link, made when the connection is there (its clock is the loop's).
+    """
+
+    def __init__(self, make: Callable[[float], Link], handler: Handler, *, stalled_s: float = _STALLED_S) -> None:
+        self._make = make
+        self._handler = handler
+        self._stalled_s = stalled_s
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+        self.link: Link
+        self.peer: tuple[str, int] = ("", 0)
+        self.account: Any = None  # Any: whom the handler knows behind it
+        self.is_stalled = False
+
+    # -- asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=_UNREAD_MOST)
+        self.peer = (transport.get_extra_info("peername") or ("", 0))[:2]
+        self.link = self._make(self._loop.time())
+        self._handler(self, ())
+        self.flush()
+
+    def data_received(self, data: bytes) -> None:
+        self._happened(self.link.receive(data, self._loop.time()))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        for timer in (self._timer, self._stall):
+            if timer is not None:
+                timer.cancel()
+        events = self.link.cut()
+        if events:
+            self._handler(self, events)
+
+    def pause_writing(self) -> None:
+        self.is_stalled = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._stall = self._loop.call_later(self._stalled_s, self.abort)
+
+    def resume_writing(self) -> None:
+        self.is_stalled = False
+        if self._stall is not None:
+            self._stall.cancel()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    # -- for the handler
+
+    @property
+    def certificate(self) -> dict[str, Any] | None:  # Any: as ssl.getpeercert gives it
+        """The peer's, where TLS asked for one."""
+        if self._transport is None:
+            return None
+        found: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
+        return None if found is None else found.getpeercert()
+
+    def flush(self) -> None:
+        """Write what the link has to say, and wake when it next has something to do."""
+        transport = self._transport
+        if transport is None:
+            return
+        output = self.link.take_output()
+        if output and not transport.is_closing():
+            transport.write(output)
+        if self.link.is_over:
+            transport.close()  # after what was written
+            return
+        due = self.link.due
+        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due:
+            return  # it wakes early enough, and then sees
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick) if due != float("inf") else None
+
+    def leave(self) -> None:
+        """Finish what was begun, then close."""
+        self._happened(self.link.leave(self._loop.time()))
+
+    def abort(self) -> None:
+        """Close at once; what is unwritten is dropped."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- within
+
+    def _tick(self) -> None:
+        self._timer = None
+        self._happened(self.link.tick(self._loop.time()))
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        if events:
+            self._handler(self, events)
+        self.flush()
