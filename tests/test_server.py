@@ -12,10 +12,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.cookiejar import CookieJar
 from pathlib import Path
 
 import pytest
+
+from mingbai.connectors.screening_client import ScreeningClient
 
 pytestmark = [pytest.mark.slow]
 
@@ -143,8 +146,11 @@ def test_an_address_in_use_is_said_at_once(tmp_path: Path) -> None:
 def test_a_part_that_is_killed_comes_back_and_the_others_stay(serving: Serving, part: str) -> None:
     until(lambda: len(serving.parts()) == 3, "three parts run")
     before = serving.parts()
+    below = children(before[part])
+    assert bool(below) == (part == "web")
     os.kill(before[part], signal.SIGKILL)
     until(lambda: serving.parts().get(part) not in (None, before[part]), f"{part} runs again")
+    until(lambda: not alive(below), "what it had started has ended")
     until(lambda: "ok" in serving.get("/healthz"), "the console answers")
     after = serving.parts()
     assert {name: pid for name, pid in after.items() if name != part} == {
@@ -154,26 +160,38 @@ def test_a_part_that_is_killed_comes_back_and_the_others_stay(serving: Serving, 
 
 def test_when_the_supervisor_is_killed_nothing_stays_behind(serving: Serving) -> None:
     until(lambda: len(serving.parts()) == 3, "three parts run")
-    pids = serving.parts().values()
+    pids = [*serving.parts().values()]
+    pids += [child for pid in pids for child in children(pid)]
     serving.process.kill()
     serving.process.wait(10)
+    until(lambda: not alive(pids), "its parts have ended", 40)
 
-    def are_gone() -> bool:
-        for pid in pids:
-            try:
-                state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-            except OSError:
-                continue
-            if state != "Z":
-                return False
-        return True
 
-    until(are_gone, "its parts have ended", 40)
+def children(pid: int) -> list[int]:
+    """Processes that a process has started."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
+def alive(pids: list[int]) -> list[int]:
+    found = []
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            found.append(pid)
+    return found
 
 
 def test_a_stop_is_clean(serving: Serving) -> None:
     until(lambda: len(serving.parts()) == 3, "three parts run")
-    assert serving.stop() == 0
+    with closing(ScreeningClient(serving.data)) as client:
+        client.wait_until_ready(40)
+        client.status()  # its connection stays open
+        assert serving.stop() == 0
     assert "Traceback" not in serving.said()
     assert (serving.data / "keys.json").stat().st_mode & 0o077 == 0 if (serving.data / "keys.json").exists() else True
     assert (serving.data / "console.key").stat().st_mode & 0o077 == 0

@@ -251,6 +251,7 @@ def run_part(name: str, settings: Settings, supervisor: int) -> None:
     if name == "web":
         use_django(settings)
         import_module("mingbai.console.urls")  # once: the processes that answer are forked from this one
+        _end_forks_too()
         run_web(settings)
     elif name == "worker":
         use_django(settings)
@@ -273,7 +274,19 @@ def _end_with(supervisor: int) -> None:
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
     if os.getppid() != supervisor:
-        raise SystemExit(0)
+        os._exit(0)  # nothing is begun yet, and after a fork an exception would be swallowed
+
+
+def _end_forks_too() -> None:
+    """What is forked from here ends with whoever forked it: a web server that was killed must not leave processes that
+    go on answering at its port with what was in force then."""
+    parent = 0
+
+    def before() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    os.register_at_fork(before=before, after_in_child=lambda: _end_with(parent))
 
 
 def main(arguments: Sequence[str]) -> int:

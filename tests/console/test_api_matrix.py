@@ -273,9 +273,9 @@ _SAME: dict[str, str | tuple[str, ...]] = {
     "webhook_new": "webhooks_create_webhook", "webhook_switch": "webhooks_change_webhook",
     "webhook_delete": "webhooks_delete_webhook", "delivery_again": "webhooks_send_again",
     # Read by GET; here for the same list of what is shown.
-    "overview": ("traffic_overview", "traffic_health"), "messages": "traffic_search",
+    "overview": ("overview", "overview_health"), "messages": "traffic_search",
     "message": ("traffic_decision", "traffic_message_history"), "freed": "traffic_list_exceptions",
-    "campaigns": "traffic_campaigns", "campaign": "traffic_campaign", "review": "review_queues",
+    "campaigns": "overview_campaigns", "campaign": "overview_campaign", "review": "review_queues",
     "review_lead": ("review_team", "review_disagreements", "review_list_gold", "review_list_campaign_decisions"),
     "rulebook": "rulebook_in_force", "rulebook_in_force": "rulebook_in_force", "rulebook_rules": "rulebook_rules",
     "rulebook_export": "rulebook_rules", "rulebook_rule": "rulebook_rule", "rulebook_history": "rulebook_history",
@@ -287,7 +287,7 @@ _SAME: dict[str, str | tuple[str, ...]] = {
     "account": ("accounts_get_account", "accounts_security", "accounts_list_sessions"),
     "audit": "audit_list_entries", "audit_entry": "audit_get_entry", "my_data": "data_requests_my_requests",
     "data_requests": "data_requests_list_data_requests", "data_request": "data_requests_get_data_request",
-    "system": ("traffic_health", "webhooks_list_webhooks", "webhooks_list_deliveries"),
+    "system": ("overview_health", "webhooks_list_webhooks", "webhooks_list_deliveries"),
     "usersessions_list": ("accounts_my_sessions", "accounts_end_my_session"),
 }  # fmt: skip
 _NONE = {

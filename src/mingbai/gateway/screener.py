@@ -212,8 +212,8 @@ class Screener:
         except BadFrame as error:
             log.warning("a client sent what is no frame", extra={"error": str(error)})
             writer.write(Frame({"id": None, "error": error_document(error)}).to_bytes())
-        except ConnectionError:
-            pass
+        except (ConnectionError, asyncio.CancelledError):
+            pass  # gone; or the loop ends, which is the only one to cancel this task, and asks a stream for no more
         finally:
             with contextlib.suppress(ConnectionError):
                 writer.close()

@@ -72,7 +72,9 @@ def list_streams(data_dir: Path | str) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
+class Range:
+    """Entries by seq, both ends within, and by time in microseconds; None: no end."""
+
     first_seq: int
     last_seq: int | None
     since_us: int | None
@@ -107,7 +109,7 @@ class _Range:
 
 
 @dataclass(frozen=True, slots=True)
-class _Commit:
+class Commit:
     """Rows of one commit (or, where whole row groups are asked for, of several) and the segment they lie in."""
 
     segment: int
@@ -178,7 +180,7 @@ class StreamReader:
         names = _checked(columns)
         chosen = _range(first_seq, last_seq, since, until)
         needed = list(dict.fromkeys([*names, *self._for_originals()]))
-        held: list[_Commit] = []
+        held: list[Commit] = []
         rows = 0
         for commit in self._commits(chosen, needed, whole_groups=False):
             held.append(commit)
@@ -190,7 +192,7 @@ class StreamReader:
             yield from self._with_originals(held, names, chosen)
 
     def _with_originals(
-        self, commits: list[_Commit], names: list[str], chosen: _Range
+        self, commits: list[Commit], names: list[str], chosen: Range
     ) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
         originals = self._originals(commits)
         entries = pa.concat_batches([commit.rows.select([*names, *_SEQ_AND_AT]) for commit in commits])
@@ -204,13 +206,13 @@ class StreamReader:
         """`ORIGINAL` rows of the entries asked for, in the order asked. Raises BadValue for a seq that is not there."""
         wanted = [int(seq) for seq in seqs]
         ordered = sorted(set(wanted))
-        found: dict[int, tuple[_Commit, int]] = {}
+        found: dict[int, tuple[Commit, int]] = {}
         place = 0
         while place < len(ordered):
             run = place
             while run + 1 < len(ordered) and ordered[run + 1] - ordered[run] < _BATCH_ROWS:
                 run += 1
-            chosen = _Range(ordered[place], ordered[run], None, None)
+            chosen = Range(ordered[place], ordered[run], None, None)
             for commit in self._commits(chosen, self._for_originals(), whole_groups=False):
                 first = commit.first_seq
                 inside = [seq for seq in ordered[place : run + 1] if first <= seq < first + commit.rows.num_rows]
@@ -232,9 +234,11 @@ class StreamReader:
 
     # -- commits
 
-    def _commits(self, chosen: _Range, columns: list[str], *, whole_groups: bool) -> Iterator[_Commit]:
+    def _commits(self, chosen: Range, columns: list[str], *, whole_groups: bool) -> Iterator[Commit]:
         """Commits that can hold rows of the range, with the columns (those the file has).
 
+        The one place that looks for them: whoever knows where they lie finds them in its own way
+        (`connectors.ledger_index.originals`), and what is kept, withheld or given out stays decided here.
         whole_groups: a sealed segment may give row groups instead of commits.
         """
         segments = list_segments(self._folder)
@@ -247,7 +251,7 @@ class StreamReader:
                 try:
                     for batch in self._open_commits(segment.open, chosen, columns, is_last):
                         given = int(batch.column("seq")[-1].as_py())
-                        yield _Commit(segment.first_seq, batch)
+                        yield Commit(segment.first_seq, batch)
                     continue
                 except OSError as error:
                     if segment.open.exists():
@@ -256,9 +260,9 @@ class StreamReader:
             path = sealed_path(self._folder, segment.first_seq)
             for batch in self._sealed_commits(path, chosen, columns, whole_groups):
                 if int(batch.column("seq")[0].as_py()) > given:
-                    yield _Commit(segment.first_seq, batch)
+                    yield Commit(segment.first_seq, batch)
 
-    def _open_commits(self, path: Path, chosen: _Range, columns: list[str], is_last: bool) -> Iterator[pa.RecordBatch]:
+    def _open_commits(self, path: Path, chosen: Range, columns: list[str], is_last: bool) -> Iterator[pa.RecordBatch]:
         bad: BadBytes | None = None
         for item in scan_open(path):
             if bad is not None:
@@ -276,7 +280,7 @@ class StreamReader:
         raise LedgerDamaged(path=str(path), offset=bad.offset, what=bad.what)
 
     def _sealed_commits(
-        self, path: Path, chosen: _Range, columns: list[str], whole_groups: bool
+        self, path: Path, chosen: Range, columns: list[str], whole_groups: bool
     ) -> Iterator[pa.RecordBatch]:
         kept = [name for name in columns if name != "sealed"]
         try:
@@ -291,7 +295,7 @@ class StreamReader:
         columns = ["seq", "at", "verdict", "vault", "sealed"]
         return columns if self._withheld.is_empty() else [*columns, *WITHHELD_COLUMNS]
 
-    def _hide_withheld(self, commits: list[_Commit], text: _Opened, numbers: _Opened) -> None:
+    def _hide_withheld(self, commits: list[Commit], text: _Opened, numbers: _Opened) -> None:
         start = 0
         for commit in commits:
             end = start + commit.rows.num_rows
@@ -301,7 +305,7 @@ class StreamReader:
                 numbers.hide(hidden)
             start = end
 
-    def _originals(self, commits: list[_Commit]) -> pa.RecordBatch:
+    def _originals(self, commits: list[Commit]) -> pa.RecordBatch:
         """`ORIGINAL` rows of whole commits, in order (columns seq, at, verdict, vault, and `sealed` of open ones)."""
         rows = sum(commit.rows.num_rows for commit in commits)
         verdicts = np.concatenate([np.asarray(commit.rows.column("verdict").fill_null(255)) for commit in commits])
@@ -347,7 +351,7 @@ class StreamReader:
         plain = decrypt(blob, key, self.stream)
         return plain, Kept.UNREADABLE if plain is None else Kept.KEPT
 
-    def _blobs(self, commit: _Commit, day: int) -> Callable[[VaultClass], Blob | None]:
+    def _blobs(self, commit: Commit, day: int) -> Callable[[VaultClass], Blob | None]:
         """Where the ciphertext of a commit is found: within the batch, or in a vault file."""
         if "sealed" in commit.rows.schema.names:
             parsed = [Blob.parse(raw) for raw in commit.rows.column("sealed")[0].as_py() or []]
@@ -422,8 +426,8 @@ def _checked(columns: Sequence[str] | None) -> list[str]:
     return list(names)
 
 
-def _range(first_seq: int, last_seq: int | None, since: datetime | None, until: datetime | None) -> _Range:
-    return _Range(
+def _range(first_seq: int, last_seq: int | None, since: datetime | None, until: datetime | None) -> Range:
+    return Range(
         first_seq,
         last_seq,
         None if since is None else to_micros(as_utc(since, "since")),

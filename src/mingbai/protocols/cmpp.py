@@ -34,7 +34,7 @@ from mingbai.protocols.pdu import (
     sized,
     uint,
 )
-from mingbai.protocols.serials import Serials, stamp, with_year
+from mingbai.protocols.serials import Serials, stamp
 
 DEFAULT_PORT = 7890
 V2, V3 = 0x20, 0x30
@@ -332,15 +332,7 @@ def answer(request: CmppPdu, **fields: Any) -> CmppPdu:  # Any: whatever the res
 
 def refusal(error: MalformedPdu, version: int = V3) -> CmppPdu | None:
     """The answer to a request that could not be read: structure error. None if it was no request that we know."""
-    response = codec_of(version).pdus.get(error.command | RESPONSE)
-    if error.command >= RESPONSE or response is None:
-        return None
-    made: Any = response()  # Any: the fields differ
-    made.sequence = error.sequence
-    for name in ("status", "result", "success_id"):
-        if hasattr(made, name):
-            setattr(made, name, int(Result.STRUCTURE))
-    return made  # type: ignore[no-any-return]  # as above
+    return codec_of(version).refusal(error, int(Result.STRUCTURE))
 
 
 # ----------------------------------------------------------------------------------------------------- codes and words
@@ -543,14 +535,13 @@ class MessageIds:
         if not 0 <= gateway < 1 << 22:
             raise BadValue(field="gateway", value=gateway, expected=f"an integer from 0 to {(1 << 22) - 1}")
         self._gateway = gateway
-        last = None
-        if after is not None:
-            if now is None:
-                raise BadValue(field="now", value=None, expected="a time, to know the year of the last id")
-            parts = MessageId.of(after)
-            moment = with_year(now, parts.month, parts.day, parts.hour, parts.minute, parts.second)
-            last = (moment, parts.sequence)
-        self._serials = Serials(timedelta(seconds=1), 1 << 16, last)
+        unit, capacity = timedelta(seconds=1), 1 << 16
+        if after is None:
+            self._serials = Serials(unit, capacity)
+        else:
+            last = MessageId.of(after)
+            time = (last.month, last.day, last.hour, last.minute, last.second)
+            self._serials = Serials.resumed(unit, capacity, now, time, last.sequence)
         self._moment: datetime | None = None
         self._head = 0
 

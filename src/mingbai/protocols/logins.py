@@ -16,7 +16,7 @@ from typing import Any, Final
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols import cmpp, sgip, smgp, smpp
 from mingbai.protocols.pdu import Pdu, text_of
-from mingbai.protocols.serials import with_year
+from mingbai.protocols.serials import parts_of_stamp, with_year
 
 SKEW: Final = timedelta(minutes=10)  # of the peer's clock; the field has no year and no zone
 
@@ -213,9 +213,8 @@ def is_server_right(login: Pdu, answer: Pdu, secret: bytes) -> bool:
 def _is_timely(stamped: int, now: datetime, skew: timedelta | None) -> bool:
     if skew is None:
         return True
-    parts = [stamped // 100**place % 100 for place in (4, 3, 2, 1, 0)]
     try:
-        return abs(with_year(now, *parts) - now) <= skew
+        return abs(with_year(now, *parts_of_stamp(stamped)) - now) <= skew
     except BadValue:  # no such day or hour
         return False
 

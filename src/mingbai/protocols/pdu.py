@@ -586,6 +586,21 @@ class Codec(Generic[_P]):
         self._decoders = {LENGTH.pack(command): each.decode for command, each in self.pdus.items()}
         self._unknown = unknown.decode
 
+    def refusal(self, error: MalformedPdu, code: int) -> _P | None:
+        """The response to a request that could not be read, with that code where it has a place for one.
+
+        None for what is no request that we know: two peers that answer each other's responses would never end.
+        """
+        response = self.pdus.get(error.command | RESPONSE)
+        if error.command & RESPONSE or response is None:
+            return None
+        made = response()
+        made.sequence = error.sequence
+        for name in ("status", "result", "success_id"):
+            if hasattr(made, name):
+                setattr(made, name, code)
+        return made
+
     def decode(self, frame: bytes) -> _P:
         """Raises MalformedPdu."""
         return self._decoders.get(frame[4:8], self._unknown)(frame)

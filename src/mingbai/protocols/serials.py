@@ -7,6 +7,7 @@ for none of them holds the year. Who restarts says which number was the last (or
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from mingbai.kernel.errors import BadValue
@@ -16,6 +17,19 @@ class Serials:
     """unit: what the time is cut to, a second or a minute; capacity: numbers in each; after: the last one given out."""
 
     __slots__ = ("_capacity", "_counter", "_moment", "_unit", "_until")
+
+    @classmethod
+    def resumed(
+        cls, unit: timedelta, capacity: int, now: datetime | None, time: Sequence[int], counter: int
+    ) -> Serials:
+        """After the last number that was given out before a restart. time: month, day, hour, minute, and second.
+
+        Raises BadValue without `now`, from which the year is known.
+        """
+        if now is None:
+            raise BadValue(field="now", value=None, expected="a time, to know the year of the last id")
+        month, day, hour, minute, second = (*time, 0)[:5]
+        return cls(unit, capacity, (with_year(now, month, day, hour, minute, second), counter))
 
     def __init__(self, unit: timedelta, capacity: int, after: tuple[datetime, int] | None = None) -> None:
         self._unit, self._capacity = unit, capacity
@@ -59,3 +73,8 @@ def with_year(now: datetime, month: int, day: int, hour: int, minute: int, secon
 def stamp(moment: datetime) -> int:
     """MMDDHHMMSS as a number, as three of the protocols write the time: no year, no zone (the caller chooses it)."""
     return (((moment.month * 100 + moment.day) * 100 + moment.hour) * 100 + moment.minute) * 100 + moment.second
+
+
+def parts_of_stamp(stamped: int) -> list[int]:
+    """Month, day, hour, minute and second of a `stamp`, whether or not there is such a time."""
+    return [stamped // 100**place % 100 for place in (4, 3, 2, 1, 0)]

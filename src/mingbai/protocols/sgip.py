@@ -27,7 +27,7 @@ from mingbai.protocols.pdu import (
     uint,
     uints,
 )
-from mingbai.protocols.serials import Serials, stamp, with_year
+from mingbai.protocols.serials import Serials, parts_of_stamp, stamp
 
 DEFAULT_PORT = 8801
 # SUBMIT with 100 recipients and 255 octets of text has 2,498.
@@ -181,13 +181,7 @@ def answer(request: SgipPdu, **fields: Any) -> SgipPdu:  # Any: whatever the res
 
 def refusal(error: MalformedPdu) -> SgipPdu | None:
     """The answer to a request that could not be read: parameter format. None if it was no request that we know."""
-    response = CODEC.pdus.get(error.command | RESPONSE)
-    if error.command >= RESPONSE or response is None:
-        return None
-    made = response(sequence=error.sequence)  # type: ignore[arg-type]  # of a frame with our header: three words
-    if isinstance(made, Response):
-        made.result = int(Result.PARAMETER_FORMAT)
-    return made
+    return CODEC.refusal(error, int(Result.PARAMETER_FORMAT))
 
 
 # ----------------------------------------------------------------------------------------------------- codes and words
@@ -305,13 +299,11 @@ class Sequences:
         if not 0 <= node < 1 << 32:
             raise BadValue(field="node", value=node, expected=f"an integer from 0 to {(1 << 32) - 1}")
         self._node = node
-        last = None
-        if after is not None:
-            if now is None:
-                raise BadValue(field="now", value=None, expected="a time, to know the year of the last sequence")
-            parts = [after[1] // 100**k % 100 for k in (4, 3, 2, 1, 0)]
-            last = (with_year(now, *parts), after[2])
-        self._serials = Serials(timedelta(seconds=1), 1 << 32, last)
+        unit, capacity = timedelta(seconds=1), 1 << 32
+        if after is None:
+            self._serials = Serials(unit, capacity)
+        else:
+            self._serials = Serials.resumed(unit, capacity, now, parts_of_stamp(after[1]), after[2])
         self._moment: datetime | None = None
         self._stamp = 0
 

@@ -35,7 +35,7 @@ from mingbai.protocols.pdu import (
     tlvs,
     uint,
 )
-from mingbai.protocols.serials import Serials, stamp, with_year
+from mingbai.protocols.serials import Serials, stamp
 
 DEFAULT_PORT = 8890
 V13, V3 = 0x13, 0x30
@@ -213,14 +213,7 @@ def answer(request: SmgpPdu, **fields: Any) -> SmgpPdu:  # Any: whatever the res
 
 def refusal(error: MalformedPdu) -> SmgpPdu | None:
     """The answer to a request that could not be read: structure error. None if it was no request that we know."""
-    response = CODEC.pdus.get(error.command | RESPONSE)
-    if error.command >= RESPONSE or response is None:
-        return None
-    made: Any = response()  # Any: the fields differ
-    made.sequence = error.sequence
-    if hasattr(made, "status"):
-        made.status = int(Status.STRUCTURE)
-    return made  # type: ignore[no-any-return]  # as above
+    return CODEC.refusal(error, int(Status.STRUCTURE))
 
 
 # ----------------------------------------------------------------------------------------------------- codes and words
@@ -406,13 +399,13 @@ class MessageIds:
         if not 0 <= gateway < 10**6:
             raise BadValue(field="gateway", value=gateway, expected="an integer from 0 to 999999")
         self._gateway = gateway
-        last = None
-        if after is not None:
-            if now is None:
-                raise BadValue(field="now", value=None, expected="a time, to know the year of the last id")
-            parts = MessageId.of(after)
-            last = (with_year(now, parts.month, parts.day, parts.hour, parts.minute), parts.counter)
-        self._serials = Serials(timedelta(minutes=1), 10**6, last)
+        unit, capacity = timedelta(minutes=1), 10**6
+        if after is None:
+            self._serials = Serials(unit, capacity)
+        else:
+            last = MessageId.of(after)
+            time = (last.month, last.day, last.hour, last.minute)
+            self._serials = Serials.resumed(unit, capacity, now, time, last.counter)
         self._moment: datetime | None = None
         self._head = ""
 

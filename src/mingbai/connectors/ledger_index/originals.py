@@ -10,15 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mingbai.connectors.ledger_index.source import Source
 from mingbai.ledger import KeyStore, StreamReader
-from mingbai.ledger.read import _Commit
+from mingbai.ledger.read import Commit, Range
 from mingbai.ledger.segments import sealed_path
-
-if TYPE_CHECKING:
-    from mingbai.ledger.read import _Range
 
 
 class PlacedReader(StreamReader):
@@ -28,7 +24,7 @@ class PlacedReader(StreamReader):
         super().__init__(data_dir, source.stream, keys)
         self._source = source
 
-    def _commits(self, chosen: _Range, columns: list[str], *, whole_groups: bool) -> Iterator[_Commit]:
+    def _commits(self, chosen: Range, columns: list[str], *, whole_groups: bool) -> Iterator[Commit]:
         segments = self._source.segments()
         first = bisect_right([segment.first_seq for segment in segments], chosen.first_seq) - 1
         for segment in segments[max(0, first) :]:
@@ -40,10 +36,10 @@ class PlacedReader(StreamReader):
                     for batch in self._source.open_commits(
                         segment.open, chosen.first_seq, chosen.last_seq, is_last=is_last
                     ):
-                        yield _Commit(segment.first_seq, batch.select(columns))
+                        yield Commit(segment.first_seq, batch.select(columns))
                     continue
                 except FileNotFoundError:  # sealed since the listing: nothing was read of it yet
                     pass
             path = sealed_path(self._folder, segment.first_seq)
             for batch in self._sealed_commits(path, chosen, columns, whole_groups):
-                yield _Commit(segment.first_seq, batch)
+                yield Commit(segment.first_seq, batch)

@@ -1,4 +1,4 @@
-"""Decisions by the API: counts, search, one decision, unmasking, freeing, appeals, campaigns, evidence, export."""
+"""Decisions by the API: search, one decision, unmasking, freeing, appeals, evidence, export."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ninja.params.functions import Query as Param
 
 from mingbai.connectors.ledger_index import Decision, Hit, Query, pseudonyms_of
 from mingbai.contexts.audit import queries as audit
-from mingbai.contexts.messaging.queries import overview as overviews
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.messaging.queries.explained import explained
 from mingbai.contexts.messaging.queries.freed import FreedException, exception, exceptions, freeable
@@ -132,19 +131,6 @@ class AppealOut(Schema):
     id: str
 
 
-class Step(Schema):
-    start: datetime
-    verdicts: dict[str, int]
-
-
-class CampaignOut(Schema):
-    id: str
-    messages: int
-    stopped: int
-    first_at: datetime
-    last_at: datetime
-
-
 class DoneOut(Schema):
     """What a person or a job did about a message. what: kind of entry."""
 
@@ -179,119 +165,6 @@ class SearchIn(Schema):
     is_shared: bool = False
 
 
-class HealthOut(Schema):
-    """screener: what it says of itself, null: it does not answer. disk: the last forecast, null before the first."""
-
-    screener: dict[str, Any] | None  # Any: JSON, as `mingbai screener` answers
-    disk: dict[str, Any] | None  # Any: JSON, see docs/reference/cli.md
-    newest: datetime | None  # of the decisions within the caller's scope
-
-
-class OverviewOut(Schema):
-    """Counts of a window, exact."""
-
-    since: datetime
-    until: datetime
-    messages: int
-    verdicts: dict[str, int]
-    categories: dict[str, int]
-    reasons: dict[str, int]
-    rules: dict[str, int]
-    series: list[Step]
-    campaigns: list[CampaignOut]
-    freed: int
-
-
-class CampaignList(Schema):
-    items: list[CampaignOut]
-
-
-class VariantOut(Schema):
-    messages: int
-    stopped: int
-    example: DecisionOut | None
-
-
-class OneCampaign(Schema):
-    id: str
-    messages: int
-    verdicts: dict[str, int]
-    senders: int
-    receivers: int
-    access_codes: dict[str, int]
-    growth: list[Step]
-    variants: list[VariantOut]
-
-
-# -- counts and campaigns
-
-
-@router.get("/overview", auth=allowed(Action.SEE_OVERVIEW), response={200: OverviewOut})
-def overview(request: HttpRequest, span: SpanName = "day") -> dict[str, _WEB]:
-    now = utc_now()
-    scope = traffic.scope_of(reach(request, Action.SEE_OVERVIEW))
-    window = overviews.window(span, now)
-    found = traffic.index().overview(window.since, window.until, scope, step_s=window.step_s)
-    return {
-        "since": found.since,
-        "until": found.until,
-        "messages": found.messages,
-        "verdicts": {verdict.label: count for verdict, count in found.verdicts.items()},
-        "categories": {category.label: count for category, count in found.categories.items()},
-        "reasons": {_reason(code): count for code, count in found.reasons.items()},
-        "rules": found.rules,
-        "series": [_step(bucket) for bucket in found.series],
-        "campaigns": [_campaign(one) for one in found.campaigns],
-        "freed": overviews.freed_count(window.since, window.until, scope),
-    }
-
-
-@router.get("/health", auth=allowed(Action.SEE_OVERVIEW), response={200: HealthOut})
-def health(request: HttpRequest) -> dict[str, _WEB]:
-    """Does everything work: the screener with its policy and alarms, the disk, how fresh the newest decision is."""
-    scope = traffic.scope_of(reach(request, Action.SEE_OVERVIEW))
-    newest = traffic.index().search(Query(), 1, None, scope).hits
-    return {
-        "screener": overviews.screener_status(),
-        "disk": overviews.disk(),
-        "newest": newest[0].at if newest else None,
-    }
-
-
-@router.get("/campaigns", auth=allowed(Action.SEE_CAMPAIGNS), response={200: CampaignList})
-def campaigns(request: HttpRequest, span: SpanName = "day", stopped: bool = False) -> dict[str, _WEB]:
-    """The largest of a window; stopped: by messages that were stopped."""
-    window = overviews.window(span, utc_now())
-    scope = traffic.scope_of(reach(request, Action.SEE_CAMPAIGNS))
-    found = traffic.index().overview(window.since, window.until, scope, step_s=window.step_s)
-    return {"items": [_campaign(one) for one in (found.stopped_campaigns if stopped else found.campaigns)]}
-
-
-@router.get("/campaigns/{id}", auth=allowed(Action.SEE_CAMPAIGNS), response={200: OneCampaign})
-def campaign(request: HttpRequest, id: str, span: SpanName = "week") -> dict[str, _WEB]:
-    number = _campaign_number(id)
-    window = overviews.window(span, utc_now())
-    scope = traffic.scope_of(reach(request, Action.SEE_CAMPAIGNS))
-    found = traffic.index().campaign(number, window.since, window.until, scope)
-    if not found.messages:
-        raise NotFound(what="campaign", id=id)
-    variants = []
-    for variant in found.variants:
-        decision = traffic.index().decision(*variant.example, scope)
-        example = None if decision is None else _out(request, traffic.hit_of(decision), decision.original)
-        variants.append({"messages": variant.messages, "stopped": variant.stopped, "example": example})
-    return {
-        "id": id,
-        "messages": found.messages,
-        "verdicts": {verdict.label: count for verdict, count in found.verdicts.items()},
-        "senders": found.senders,
-        "receivers": found.receivers,
-        "access_codes": {code or "": count for code, count in found.access_codes.items()},
-        "growth": [_step(bucket) for bucket in found.growth],
-        "variants": variants,
-    }
-
-
 # -- decisions
 
 
@@ -321,7 +194,7 @@ def search(
         until=None if until is None else as_utc(until, "until"),
         verdicts=tuple(Verdict[name.upper()] for name in verdict),
         categories=tuple(Category[name.upper()] for name in category),
-        campaign=None if campaign is None else _campaign_number(campaign),
+        campaign=None if campaign is None else campaign_number(campaign),
         senders=_number(request, sender, "sender", now),
         receivers=_number(request, receiver, "receiver", now),
         access_codes=(access_code,) if access_code else (),
@@ -549,7 +422,7 @@ def _whole(request: HttpRequest, hit: Hit, found: Decision, *, unmasked: bool) -
     }
 
 
-def _out(request: HttpRequest, hit: Hit, original: dict[str, _WEB] | None) -> dict[str, _WEB]:
+def decision_out(request: HttpRequest, hit: Hit, original: dict[str, _WEB] | None) -> dict[str, _WEB]:
     return _shown(traffic.shown(hit, original, request.rights))  # type: ignore[attr-defined]  # set by the gate
 
 
@@ -563,7 +436,7 @@ def _shown(one: traffic.Shown) -> dict[str, _WEB]:
         "access_code": one.access_code,
         "campaign": one.campaign,
         "rules": list(one.rules),
-        "reasons": [_reason(code) for code in one.reasons],
+        "reasons": [reason_label(code) for code in one.reasons],
         "text": None if one.not_kept else one.text,
         "text_masked": one.is_text_masked,
         "not_kept": one.not_kept,
@@ -585,31 +458,14 @@ def _exception(row: FreedException) -> dict[str, _WEB]:
     }
 
 
-def _campaign(one: Any) -> dict[str, _WEB]:  # Any: a CampaignCount
-    return {
-        "id": traffic.campaign_text(one.campaign),
-        "messages": one.messages,
-        "stopped": one.stopped,
-        "first_at": one.first_at,
-        "last_at": one.last_at,
-    }
-
-
-def _step(bucket: Any) -> dict[str, _WEB]:  # Any: a Bucket
-    return {
-        "start": bucket.start,
-        "verdicts": {verdict.label: count for verdict, count in bucket.verdicts.items()},
-    }
-
-
-def _reason(code: int) -> str:
+def reason_label(code: int) -> str:
     try:
         return Reason(code).label
     except ValueError:  # written by a newer version
         return str(code)
 
 
-def _campaign_number(id: str) -> int:
+def campaign_number(id: str) -> int:
     try:
         number = int(id, 16) if len(id) == 16 else 0
     except ValueError:
