@@ -206,3 +206,23 @@ def test_a_changed_open_segment_is_not_sealed_in(stream: Stream) -> None:
     assert (stream.folder / "entries" / f"{1:020d}.arrows").exists()
     assert not list((stream.folder / "entries").glob("*.parquet"))
     assert not verify(stream.data).ok
+
+
+def test_an_open_segment_whose_sealed_file_is_missing_is_sealed_again_and_never_removed(stream: Stream) -> None:
+    """Copies of a directory in use can hold the entry that seals a segment without the files that it names."""
+    closed = stream.file
+    whole = closed.read_bytes()
+    with stream.open() as ledger:
+        (seal,) = ledger.seal(now=stream.now)
+    parquet = stream.folder / "entries" / f"{seal.segment:020d}.parquet"
+    assert parquet.exists() and not closed.exists()
+    for missing in (parquet, *sorted((stream.folder / "vault").rglob(f"{seal.segment:020d}.*"))):
+        missing.unlink()
+        closed.write_bytes(whole)
+        with stream.open() as ledger:
+            stream.assert_complete()
+            (again,) = ledger.seal(now=stream.now)[:1]
+            assert again.segment == seal.segment
+        report = verify(stream.data)
+        assert report.ok, report.findings
+        stream.assert_complete()

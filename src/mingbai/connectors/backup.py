@@ -85,12 +85,12 @@ def write_backup(
         with tempfile.TemporaryDirectory(prefix="backup-", dir=_run_dir(data_dir)) as staging:
             folder = Path(staging)
             database = copy_database(folder)
-            with _snapshot(data_dir / "ledger", folder / "ledger") as streams:
-                handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(handle, "wb") as out:
-                    files = _write(out, data_dir, folder, database, with_keys, keys_path, now, streams)
-                    out.flush()
-                    os.fsync(out.fileno())
+            ledger = _snapshot(data_dir / "ledger", folder / "ledger")
+            handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "wb") as out:
+                files = _write(out, data_dir, folder, database, with_keys, keys_path, now, ledger)
+                out.flush()
+                os.fsync(out.fileno())
         partial.rename(target)
     except OSError as error:
         partial.unlink(missing_ok=True)
@@ -102,7 +102,7 @@ def write_backup(
         target,
         target.stat().st_size,
         files,
-        tuple(streams),
+        ledger.streams,
         with_keys,
         format_utc(now),
         __version__,
@@ -124,7 +124,7 @@ def _write(
     with_keys: bool,
     keys_path: Path | None,
     now: datetime,
-    streams: list[str],
+    snapshot: _Snapshot,
 ) -> int:
     sums: dict[str, str] = {}
     with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
@@ -144,7 +144,7 @@ def _write(
         for path in sorted(ledger.rglob("*")):
             if path.is_file():
                 name = f"ledger/{path.relative_to(ledger).as_posix()}"
-                add(path, name, _whole_commits(path) if path.suffix == ".arrows" else None)
+                add(path, name, snapshot.sizes.get(name))
         for path in sorted((data_dir / "policies").glob("*")):
             if path.is_file() and not path.name.startswith(".") and path.suffix != ".lock":
                 add(path, f"policies/{path.name}")
@@ -160,7 +160,7 @@ def _write(
             "format": FORMAT,
             "version": __version__,
             "created_at": format_utc(now),
-            "streams": streams,
+            "streams": list(snapshot.streams),
             "database": database.name if database is not None else "",
             "has_keys": with_keys,
             "files": sums,
@@ -199,11 +199,23 @@ def _whole_commits(path: Path) -> int:
     return end
 
 
-@contextmanager
-def _snapshot(ledger: Path, into: Path) -> Iterator[list[str]]:
-    """Hard links to every file of every stream, as they stood at one moment: sealing and expiry then harm nothing."""
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """The ledger as it stood at one moment."""
+
+    streams: tuple[str, ...]
+    sizes: dict[str, int]  # of each open segment, by its name in the backup: bytes of whole commits at that moment
+
+
+def _snapshot(ledger: Path, into: Path) -> _Snapshot:
+    """Hard links to every file of every stream, as they stood at one moment: sealing and expiry then harm nothing.
+
+    An open segment grows under its link, so its size belongs to the moment too: read later, it could hold the entry
+    that seals another segment, whose sealed file was not there yet.
+    """
     into.mkdir(parents=True, exist_ok=True)
     streams = sorted(path.name for path in ledger.iterdir() if path.is_dir()) if ledger.is_dir() else []
+    sizes: dict[str, int] = {}
     for stream in streams:
         for _ in range(_TRIES):
             shutil.rmtree(into / stream, ignore_errors=True)
@@ -215,11 +227,17 @@ def _snapshot(ledger: Path, into: Path) -> Iterator[list[str]]:
                     os.link(ledger / stream / name, link)
             except FileNotFoundError:  # a segment was sealed, or a day expired, in between
                 continue
+            of_stream = {
+                f"ledger/{stream}/{name}": _whole_commits(into / stream / name)
+                for name in before
+                if name.endswith(".arrows")
+            }
             if _names(ledger / stream) == before:
+                sizes |= of_stream
                 break
         else:
             raise BackupFailed(path=str(ledger / stream), what=f"its files changed in each of {_TRIES} tries")
-    yield streams
+    return _Snapshot(tuple(streams), sizes)
 
 
 def _names(folder: Path) -> list[str]:

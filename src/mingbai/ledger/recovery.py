@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 
 from mingbai.ledger.anchors import Head
 from mingbai.ledger.chain import Link, genesis
-from mingbai.ledger.entries import Kind
+from mingbai.ledger.entries import Kind, VaultClass
 from mingbai.ledger.errors import LedgerDamaged
 from mingbai.ledger.files import FileOps, make_dirs, write_new
-from mingbai.ledger.sealing import remove_unfinished, sealed_files
-from mingbai.ledger.segments import BadBytes, OpenCommit, Segment, entries_dir, list_segments, scan_open
+from mingbai.ledger.sealing import Seal, remove_unfinished, sealed_files
+from mingbai.ledger.segments import BadBytes, OpenCommit, Segment, entries_dir, list_segments, scan_open, sealed_path
+from mingbai.ledger.vault import vault_path
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def recover(stream: Path, ops: FileOps) -> Recovered:
         if segment.open is None:
             continue
         if sealed_files(stream, segment.first_seq):
-            if _is_sealed(segment, segments[place + 1 :]):
+            if _is_sealed(stream, segment, segments[place + 1 :]):
                 ops.unlink(segment.open)
                 ops.sync_dir(segment.open.parent)
                 continue
@@ -182,14 +183,26 @@ def _note(end: _End, kind: str, data: dict[str, object], link: Link, path: Path)
         end.public_key = bytes.fromhex(str(data["new_public_key"]))
 
 
-def _is_sealed(segment: Segment, later: list[Segment]) -> bool:
-    """Whether a later segment holds the entry that seals this one."""
+def _is_sealed(stream: Path, segment: Segment, later: list[Segment]) -> bool:
+    """Whether a later segment holds the entry that seals this one, and every file that it names is there.
+
+    The files come before the entry, so one without them is no crash of ours: somebody copied or took away files. The
+    open segment is then all there is of these rows: it is sealed again, never removed.
+    """
     for other in later:
         for batch in _control_batches(other):
             for kind, data in control_entries(batch):
-                if kind == Kind.SEGMENT_SEALED and data.get("segment") == segment.first_seq:
-                    return True
+                seal = Seal.from_data(data) if kind == Kind.SEGMENT_SEALED else None
+                if seal is not None and seal.segment == segment.first_seq:
+                    return all(path.exists() for path in _files_of(stream, seal))
     return False
+
+
+def _files_of(stream: Path, seal: Seal) -> Iterator[Path]:
+    yield sealed_path(stream, seal.segment)
+    for kind in VaultClass:
+        if seal.vault.get(kind.label) is not None:
+            yield vault_path(stream, seal.day, seal.segment, kind)
 
 
 def _control_batches(segment: Segment) -> Iterator[pa.RecordBatch]:
