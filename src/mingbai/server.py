@@ -1,8 +1,10 @@
 """The composition root: what `mingbai serve` starts, and how it keeps it running.
 
-One tree: this supervisor, and below it `web` (pages and API), `worker` (jobs) and `screener` (the engine). Each is a
-process of its own, so that a slow page never holds up a decision and a crash takes nothing else with it; what died is
-started again, later each time it dies quickly. The supervisor itself holds no data and answers nobody.
+One tree: this supervisor, and below it `web` (pages and API), `worker` (jobs), `screener` (the engine) and the gateway
+(`gateway-1`, ...: messages). Each is a process of its own, so that a slow page never holds up a decision and a crash
+takes nothing else with it; what died is started again, later each time it dies quickly. The supervisor itself holds no
+data and answers nobody. `mingbai console` and `mingbai gateway` are the same tree with a part of its parts: the gateway
+needs neither pages nor database.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from mingbai.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PARTS = ("web", "worker", "screener")
+PARTS = ("web", "worker", "screener")  # of the control plane
 READY_NAME = "ready"  # DATA/run/ready: the database is up to date; who needs it waits for this file
 _DRAIN_S = 20.0  # what a part gets to finish what it has begun
 _LONGEST_PAUSE_S = 30.0
@@ -44,10 +46,10 @@ class AlreadyRunning(MingbaiError):
 
 
 class AddressInUse(MingbaiError):
-    """Something else listens where the console should."""
+    """Something else listens where we should."""
 
     code = "address_in_use"
-    template = "console.address: {address} cannot be listened on: {detail}"
+    template = "{setting}: {address} cannot be listened on: {detail}"
 
 
 def use_django(settings: Settings) -> None:
@@ -121,30 +123,31 @@ class Supervisor:
     def __init__(self, settings: Settings, parts: Sequence[str] = PARTS) -> None:
         self._settings = settings
         me = str(os.getpid())
+        self.names = tuple(parts)
         self._parts = [_Part(name, [sys.executable, "-m", "mingbai.server", name, me]) for name in parts]
         self._is_stopping = False
 
-    def run(self, tick: Callable[[], None] | None = None, only: Callable[[], Sequence[str]] = lambda: PARTS) -> None:
+    def run(self, tick: Callable[[], None] | None = None, only: Callable[[], Sequence[str]] | None = None) -> None:
         """Until SIGTERM or SIGINT. tick: called a few times a second, for a caller that has something to do.
 
-        only: which parts may run now.
+        only: which parts may run now; None: all.
         """
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGINT, self._stop)
         try:
             while not self._is_stopping:
-                self.step(only())
+                self.step(only() if only is not None else None)
                 if tick is not None:
                     tick()
                 time.sleep(0.05)
         finally:
             self.stop()
 
-    def step(self, only: Sequence[str] = PARTS) -> None:
-        """Start what should run and does not. only: the parts that may run already."""
+    def step(self, only: Sequence[str] | None = None) -> None:
+        """Start what should run and does not. only: the parts that may run already; None: all."""
         now = time.monotonic()
         for part in self._parts:
-            if part.name not in only:
+            if only is not None and part.name not in only:
                 continue
             if part.process is not None:
                 code = part.process.poll()
@@ -189,12 +192,15 @@ class Supervisor:
 
 
 class DataLock:
-    """One `serve` for a data directory: a lock on DATA/run/serve.pid, which also names the process."""
+    """One of a kind for a data directory: a lock on DATA/run/<kind>.pid, which also names the process.
 
-    def __init__(self, settings: Settings) -> None:
+    kind: serve (the control plane, and whatever runs with it) or gateway.
+    """
+
+    def __init__(self, settings: Settings, kind: str = "serve") -> None:
         import fcntl
 
-        self._path = settings.data / "run" / "serve.pid"
+        self._path = settings.data / "run" / f"{kind}.pid"
         self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -209,18 +215,45 @@ class DataLock:
         os.close(self._handle)
 
 
-def check_address(settings: Settings) -> None:
-    """Raises AddressInUse where the console could not listen: better now than in a child that dies again and again."""
+def check_address(address: str, setting: str = "console.address") -> None:
+    """Raises AddressInUse where we could not listen: better now than in a child that dies again and again."""
     import socket
 
-    parts = urlsplit(f"//{settings.console.address}")
+    parts = urlsplit(f"//{address}")
     family = socket.AF_INET6 if ":" in (parts.hostname or "") else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((parts.hostname, parts.port))
         except OSError as error:
-            raise AddressInUse(address=settings.console.address, detail=error.strerror or str(error)) from error
+            detail = error.strerror or str(error)
+            raise AddressInUse(setting=setting, address=address, detail=detail) from error
+
+
+LISTENERS = ("cmpp", "sgip", "smgp", "smpp", "http", "metrics")
+
+
+def gateway_parts(settings: Settings) -> tuple[str, ...]:
+    return tuple(f"gateway-{number}" for number in range(1, settings.gateway.workers + 1))
+
+
+def check_gateway(settings: Settings) -> None:
+    """Raises AddressInUse where a listener of the gateway could not listen."""
+    for name in LISTENERS:
+        address = getattr(settings.gateway, name).removeprefix("tls:")
+        if address and not address.endswith(":0"):
+            check_address(address, f"gateway.{name}")
+
+
+def hand_down(settings: Settings) -> None:
+    """What the command line said reaches the parts through the environment."""
+    os.environ["MINGBAI_DATA"] = str(settings.data)
+    os.environ["MINGBAI_CONSOLE__ADDRESS"] = settings.console.address
+    usual = type(settings.gateway)()
+    for name in (*LISTENERS, "workers"):
+        value = getattr(settings.gateway, name)
+        if value != getattr(usual, name):
+            os.environ[f"MINGBAI_GATEWAY__{name.upper()}"] = str(value) or "off"
 
 
 # -- the parts
@@ -262,6 +295,10 @@ def run_part(name: str, settings: Settings, supervisor: int) -> None:
         from mingbai.gateway.screener import run_screener
 
         run_screener(settings)
+    elif name.startswith("gateway-"):
+        from mingbai.gateway.worker import run_part as run_gateway_part
+
+        run_gateway_part(name, settings)
     else:
         raise SystemExit(f"no part of the server is called {name}")
 
@@ -310,20 +347,61 @@ def write_pids(settings: Settings, pids: dict[str, int]) -> Path:
     return path
 
 
-def serve(settings: Settings, announce: Callable[[str | None], None], tick: Callable[[], None] | None = None) -> None:
-    """Everything that `mingbai serve` does. announce: told the one-time link (or None) once the pages can be had."""
+def carry(settings: Settings, announce: Callable[[], None], tick: Callable[[], None] | None = None) -> None:
+    """Everything that `mingbai gateway` does. announce: called once all workers take messages."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (settings.data / "run").mkdir(exist_ok=True, mode=0o700)
+    lock = DataLock(settings, "gateway")
+    try:
+        check_gateway(settings)
+        hand_down(settings)
+        names = gateway_parts(settings)
+        marks = [settings.data / "run" / f"{name}.ready" for name in names]
+        for mark in marks:
+            mark.unlink(missing_ok=True)
+        supervisor = Supervisor(settings, names)
+        is_announced = False
+
+        def each() -> None:
+            nonlocal is_announced
+            if not is_announced and all(mark.exists() for mark in marks):
+                is_announced = True
+                announce()
+            if tick is not None:
+                tick()
+
+        supervisor.run(each)
+    finally:
+        lock.close()
+
+
+def serve(
+    settings: Settings,
+    announce: Callable[[str | None], None],
+    tick: Callable[[], None] | None = None,
+    *,
+    with_gateway: bool = True,
+) -> None:
+    """Everything that `mingbai serve` does. announce: told the one-time link (or None) once the pages can be had.
+
+    with_gateway: False for `mingbai console`.
+    """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     (settings.data / "run").mkdir(exist_ok=True, mode=0o700)
     lock = DataLock(settings)
+    carries = gateway_parts(settings) if with_gateway else ()
+    gateway_lock = None
     try:
-        check_address(settings)
-        os.environ["MINGBAI_DATA"] = str(settings.data)
-        os.environ["MINGBAI_CONSOLE__ADDRESS"] = settings.console.address
+        gateway_lock = DataLock(settings, "gateway") if carries else None
+        check_address(settings.console.address)
+        if carries:
+            check_gateway(settings)
+        hand_down(settings)
         # The pages load while the database is made or brought up to date here, and wait for the word that it is. The
         # engine, which takes all that a core has for seconds, begins when the first page can be had.
         ready = settings.data / "run" / READY_NAME
         ready.unlink(missing_ok=True)
-        supervisor = Supervisor(settings)
+        supervisor = Supervisor(settings, (*PARTS, *carries))
         supervisor.step(("web",))
         try:
             prepare(settings)
@@ -346,8 +424,10 @@ def serve(settings: Settings, announce: Callable[[str | None], None], tick: Call
             if tick is not None:
                 tick()
 
-        supervisor.run(each, lambda: PARTS if is_announced else ("web",))
+        supervisor.run(each, lambda: supervisor.names if is_announced else ("web",))
     finally:
+        if gateway_lock is not None:
+            gateway_lock.close()
         lock.close()
 
 

@@ -15,7 +15,7 @@ import re
 import shlex
 import tomllib
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -313,6 +313,53 @@ class ReviewSettings(BaseModel):
     )
 
 
+def _listener(given: str) -> str:
+    if given in ("", "off"):
+        return ""
+    _host_and_port(given.removeprefix("tls:"))
+    return given
+
+
+Listener = Annotated[str, AfterValidator(_listener), Allowed("HOST:PORT, tls:HOST:PORT, or off")]
+
+
+class GatewaySettings(BaseModel):
+    """The SMS gateway. Who may connect, and where messages go, is no setting: it is changed live."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: Annotated[int, Ge(0), Le(64)] = Field(
+        default=1, description="Processes that carry messages, all on the same ports; 0: `serve` runs no gateway."
+    )
+    cmpp: Listener = Field(default="127.0.0.1:7890", description="Where CMPP 2.0 and 3.0 are listened for.")
+    sgip: Listener = Field(default="127.0.0.1:8801", description="Where SGIP 1.2 is listened for.")
+    smgp: Listener = Field(default="127.0.0.1:8890", description="Where SMGP 3.0 is listened for.")
+    smpp: Listener = Field(default="127.0.0.1:2775", description="Where SMPP 3.4 and 5.0 are listened for.")
+    http: Listener = Field(default="127.0.0.1:8090", description="Where messages by HTTP and JSON are listened for.")
+    metrics: Listener = Field(
+        default="127.0.0.1:9464", description="Where the first worker shows metrics, health and readiness."
+    )
+    code: Annotated[int, Ge(1), Le(15_624)] = Field(
+        default=1, description="Number of this gateway, in the message ids of CMPP and SMGP; no two hosts the same."
+    )
+    sgip_node: Annotated[int, Ge(1), Le(4_294_967_295)] = Field(
+        default=3_000_000_001, description="Node number of this gateway in SGIP."
+    )
+    redis_url: Annotated[SecretStr | None, Allowed("redis://host:port/number, or left out")] = Field(
+        default=None, description="Redis that counts rates and connections for all workers; left out, each by itself."
+    )
+    tls_certificate: Location | None = Field(
+        default=None, description="Certificate chain (PEM) of `tls:` listeners; a changed file is used at once."
+    )
+    tls_key: Location | None = Field(default=None, description="Private key (PEM) of that certificate.")
+    tls_client_ca: Location | None = Field(
+        default=None, description="Who signs the certificates that accounts bring (PEM); left out, none is asked for."
+    )
+    traces_url: Annotated[str | None, AfterValidator(_oidc_url), Allowed("an https:// address, or left out")] = Field(
+        default=None, description="OpenTelemetry collector (OTLP over HTTP) that traces are sent to; left out, none."
+    )
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Make one with `load_settings`."""
 
@@ -331,6 +378,7 @@ class Settings(BaseSettings):
     )
     screening: ScreeningSettings = ScreeningSettings()
     console: ConsoleSettings = ConsoleSettings()
+    gateway: GatewaySettings = GatewaySettings()
     review: ReviewSettings = ReviewSettings()
     ledger: LedgerSettings = LedgerSettings()
     anchors: AnchorSettings = AnchorSettings()
@@ -347,8 +395,10 @@ class Settings(BaseSettings):
         return init_settings, env_settings, InitSettingsSource(settings_cls, _read_config_file())
 
 
-def load_settings(*, data: Path | None = None, console: str | None = None) -> Settings:
-    """The settings as they stand now. `data` and `console`, where given, are the command line's and win.
+def load_settings(
+    *, data: Path | None = None, console: str | None = None, gateway: Mapping[str, Any] | None = None
+) -> Settings:
+    """The settings as they stand now. `data`, `console` (its address) and `gateway` are the command line's and win.
 
     Raises SettingsError that lists every wrong setting.
     """
@@ -357,6 +407,8 @@ def load_settings(*, data: Path | None = None, console: str | None = None) -> Se
         given["data"] = data
     if console is not None:
         given["console"] = {"address": console}
+    if gateway:
+        given["gateway"] = dict(gateway)
     try:
         settings = Settings(**given)
         problems = (*_missing_partners(settings.anchors), *_missing_client(settings.console))

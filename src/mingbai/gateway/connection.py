@@ -8,10 +8,13 @@ one that grows), and is cut off when it stays so: nobody else waits for it.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from mingbai.gateway.meter import Rate
+from mingbai.kernel.clock import utc_now
 from mingbai.protocols.link import Event, Link
 
 Handler = Callable[["Connection", Sequence[Event]], None]
@@ -37,12 +40,20 @@ class Connection(asyncio.Protocol):
         self.link: Link
         self.peer: tuple[str, int] = ("", 0)
         self.account: Any = None  # Any: whom the handler knows behind it
+        self.dialect: Any = None  # Any: the link's, once the handler knows it
+        self.requests: dict[int, Any] = {}  # Any: requests whose answer says nothing without them (SGIP)
+        self.refused = 0
+        self.since = utc_now()
+        self.rate = Rate()  # of requests in both directions; whoever shows it samples it
+        self.direction: Any = None  # Any: `logins.Direction`, from its login
+        self.token = ""  # what its account is counted under
+        self.touched = False  # its link has something to write that nobody flushed yet
         self.is_stalled = False
 
     # -- asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's own are no subclass of it
         self._transport = transport
         transport.set_write_buffer_limits(high=_UNREAD_MOST)
         self.peer = (transport.get_extra_info("peername") or ("", 0))[:2]
@@ -77,12 +88,17 @@ class Connection(asyncio.Protocol):
     # -- for the handler
 
     @property
-    def certificate(self) -> dict[str, Any] | None:  # Any: as ssl.getpeercert gives it
-        """The peer's, where TLS asked for one."""
+    def is_tls(self) -> bool:
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
+    @property
+    def certificate_sha256(self) -> str | None:
+        """Of the peer's certificate, where TLS asked for one and it was verified."""
         if self._transport is None:
             return None
         found: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        return None if found is None else found.getpeercert()
+        shown = None if found is None else found.getpeercert(binary_form=True)
+        return None if shown is None else hashlib.sha256(shown).hexdigest()
 
     def flush(self) -> None:
         """Write what the link has to say, and wake when it next has something to do."""

@@ -67,6 +67,23 @@ class Meter:
         return (self._seconds > int(now) - WINDOW_S) & (self._seconds <= int(now))
 
 
+class Rate:
+    """How fast a counter grows, from samples about a second apart: the last few seconds count most."""
+
+    __slots__ = ("_at", "_count", "per_s")
+
+    def __init__(self) -> None:
+        self._at, self._count, self.per_s = 0.0, 0, 0.0
+
+    def sample(self, count: int, now: float) -> None:
+        """now: of one monotonic clock."""
+        if self._at and now > self._at:
+            self.per_s += 0.5 * ((count - self._count) / (now - self._at) - self.per_s)
+            if self.per_s < 0.05:
+                self.per_s = 0.0
+        self._at, self._count = now, count
+
+
 @dataclass(slots=True)
 class _Alarm:
     since: datetime

@@ -13,15 +13,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mingbai.connectors.batch.engine import decide
+from mingbai.connectors.batch.engine import Decided, decide, unscreened
 from mingbai.connectors.batch.record import normalised_hashes, record_rows
 from mingbai.connectors.batch.run import MAX_CAMPAIGNS
 from mingbai.connectors.policy_follower import InForce
@@ -34,7 +34,7 @@ from mingbai.engines.screening.schema import MESSAGE, TIME
 from mingbai.gateway.meter import Alarms
 from mingbai.kernel.clock import to_micros, utc_now
 from mingbai.kernel.errors import MingbaiError
-from mingbai.ledger import Ledger, LedgerCannotWrite, LedgerError
+from mingbai.ledger import Ledger, LedgerCannotWrite, LedgerError, Receipt
 
 log = logging.getLogger(__name__)
 
@@ -52,18 +52,26 @@ class Answer:
     first_seq: int
     policy: int
     versions: dict[str, str]
+    unscreened: int = 0  # rows of the whole batch that the engine failed on: reason `unscreened` says which
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """Messages on their way. reply: called once, from the pipeline's thread, with the answer or the error."""
+    """Messages on their way. reply: called once, from the pipeline's thread, with the answer or the error.
+
+    is_bypassed: a person ordered that these are not screened; recorded they are, with reason `unscreened`. token: the
+    caller's own.
+    """
 
     batch: pa.RecordBatch  # exactly `MESSAGE`
     reply: Callable[[Answer | MingbaiError], None]
     received: float  # time.monotonic()
+    is_bypassed: bool = False
+    token: Any = None  # Any: see above
 
 
 Seen = Callable[[pa.RecordBatch, pa.RecordBatch, InForce], None]
+Recorded = Callable[[Sequence[tuple[Submission, Answer]]], None]
 
 
 class Pipeline:
@@ -76,14 +84,20 @@ class Pipeline:
         alarms: Alarms,
         *,
         on_decided: Seen,
+        on_recorded: Recorded | None = None,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """on_decided: sees each batch with its decisions after it was answered; must return at once."""
+        """on_decided: sees each batch with its decisions after it was answered; must return at once.
+
+        on_recorded: what else has to be on the disk before anybody is answered. Where it raises a MingbaiError, all of
+        the batch are told so.
+        """
         self.counters = Counters(MAX_CAMPAIGNS)
         self._ledger = ledger
         self._in_force = in_force
         self._alarms = alarms
         self._on_decided = on_decided
+        self._on_recorded = on_recorded
         self._clock = clock
         self._queue: deque[Submission] = deque()
         self._waiting_rows = 0
@@ -127,7 +141,11 @@ class Pipeline:
     def _take(self) -> list[Submission]:
         group = [self._queue.popleft()]
         rows = group[0].batch.num_rows
-        while self._queue and rows + self._queue[0].batch.num_rows <= MAX_BATCH_ROWS:
+        while (
+            self._queue
+            and rows + self._queue[0].batch.num_rows <= MAX_BATCH_ROWS
+            and self._queue[0].is_bypassed is group[0].is_bypassed
+        ):
             group.append(self._queue.popleft())
             rows += group[-1].batch.num_rows
         self._waiting_rows -= rows
@@ -141,9 +159,15 @@ class Pipeline:
             batch = pa.concat_batches([one.batch for one in group])
             timed = _with_time(batch, now)
             policy = _without_expired(in_force.policy, now)
-            decided = decide(timed, policy, self.counters)
+            if group[0].is_bypassed:
+                decided = Decided(unscreened(batch.num_rows), (), 0)
+            else:
+                decided = decide(timed, policy, self.counters)
             rows = record_rows(batch, decided.decisions, in_force.versions, _hashes(batch, policy))
             receipt = self._ledger.record(rows, now=now)
+            answers = self._answers(group, decided, receipt, in_force)
+            if self._on_recorded is not None:
+                self._on_recorded(answers)
         except MingbaiError as error:
             self._refuse(group, error, now)
             return
@@ -156,14 +180,24 @@ class Pipeline:
         self._alarms.clear(LedgerCannotWrite.code)
         if decided.unscreened:
             self._alarms.raise_(UNSCREENED, "the engine failed on messages", now, count=decided.unscreened)
-        answer = pa.RecordBatch.from_arrays([receipt.ids, *decided.decisions.columns], schema=ANSWER)
-        place = 0
+        for one, answer in answers:
+            one.reply(answer)
+        if not group[0].is_bypassed:
+            self._on_decided(timed, decided.decisions, in_force)
+
+    @staticmethod
+    def _answers(
+        group: list[Submission], decided: Decided, receipt: Receipt, in_force: InForce
+    ) -> list[tuple[Submission, Answer]]:
+        whole = pa.RecordBatch.from_arrays([receipt.ids, *decided.decisions.columns], schema=ANSWER)
+        answers, place = [], 0
         for one in group:
             count = one.batch.num_rows
-            part = answer.slice(place, count)
-            one.reply(Answer(part, receipt.first_seq + place, in_force.version, in_force.versions))
+            part = whole.slice(place, count)
+            first = receipt.first_seq + place
+            answers.append((one, Answer(part, first, in_force.version, in_force.versions, decided.unscreened)))
             place += count
-        self._on_decided(timed, decided.decisions, in_force)
+        return answers
 
     def _refuse(self, group: list[Submission], error: MingbaiError, now: datetime) -> None:
         code = error.code if isinstance(error, LedgerError) else ScreenerFailed.code

@@ -24,7 +24,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -35,8 +34,7 @@ import pyarrow as pa
 
 from mingbai.connectors.batch.engine import decide
 from mingbai.connectors.ledger_access import open_ledger
-from mingbai.connectors.policy_follower import POLL_S, InForce, PolicyFollower
-from mingbai.connectors.policy_store import PolicyUnusable
+from mingbai.connectors.policy_follower import InForce, PolicyFollower
 from mingbai.connectors.rulebook_cache import RulebookCache
 from mingbai.connectors.screening_client import ScreenerUnavailable, one_message, socket_address
 from mingbai.connectors.screening_wire import (
@@ -50,13 +48,14 @@ from mingbai.connectors.screening_wire import (
     socket_path,
 )
 from mingbai.engines.screening.campaigns import Counters
+from mingbai.gateway.keeper import Keeper
 from mingbai.gateway.meter import Alarms, Meter
 from mingbai.gateway.pipeline import Answer, Pipeline, Submission
 from mingbai.gateway.questions import Questions
 from mingbai.gateway.shadow import Shadow
 from mingbai.kernel.clock import format_utc, utc_now
 from mingbai.kernel.errors import MingbaiError
-from mingbai.ledger import Ledger, LedgerError, LedgerLocked
+from mingbai.ledger import Ledger, LedgerLocked
 from mingbai.ledger.files import FileOps, make_dirs
 from mingbai.settings import Settings, load_settings
 
@@ -67,7 +66,6 @@ _CHUNK: Final = 1 << 18
 _MAX_AT_ONCE: Final = 32  # requests of one connection that are under way; the next is read when one is answered
 _QUESTION_THREADS: Final = 2
 _LOCK_PATIENCE_S: Final = 10.0  # a killed screener lets go of the ledger when the kernel has cleared it away
-_EXPIRE_EVERY_S: Final = 3600.0
 # Threads share one interpreter lock. Python's 5 ms between two of them would be added to an answer whenever somebody
 # compiles a rulebook; the engine itself runs without the lock.
 _SWITCH_S: Final = 0.001
@@ -77,26 +75,27 @@ def run_screener(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises the errors of `open_ledger`, OSError where the socket cannot be made."""
     sys.setswitchinterval(_SWITCH_S)
     started = utc_now()
-    with _open_ledger(settings, started) as ledger:
+    with open_patiently(settings, STREAM, started) as ledger:
         rulebooks = RulebookCache()
         follower = PolicyFollower(settings.data, now=started, rulebooks=rulebooks)
-        _warm(follower.in_force, started)
+        warm(follower.in_force, started)
         screener = Screener(settings, ledger, follower, rulebooks, started)
         asyncio.run(screener.serve())
 
 
-def _open_ledger(settings: Settings, now: datetime) -> Ledger:
+def open_patiently(settings: Settings, stream: str, now: datetime) -> Ledger:
+    """Open a stream for writing; waits a little for a writer that was killed and is not cleared away yet."""
     patience = time.monotonic() + _LOCK_PATIENCE_S
     while True:
         try:
-            return open_ledger(settings, now=now, stream=STREAM)
+            return open_ledger(settings, now=now, stream=stream)
         except LedgerLocked:
             if time.monotonic() > patience:
                 raise
             time.sleep(0.05)
 
 
-def _warm(in_force: InForce, now: datetime) -> None:
+def warm(in_force: InForce, now: datetime) -> None:
     """Load what the first message would wait for."""
     message = one_message({"text": "回复T退订 www.example.com, reply STOP", "sender": "+8613800138000", "time": now})
     decide(message, in_force.policy, Counters(1))
@@ -114,8 +113,6 @@ class Screener:
         started: datetime,
     ) -> None:
         self._data_dir = settings.data
-        self._head_interval_s = float(settings.ledger.head_interval_s)
-        self._ledger = ledger
         self._follower = follower
         self._started = started
         self._alarms = Alarms()
@@ -124,8 +121,14 @@ class Screener:
         self._pipeline = Pipeline(ledger, self._in_force, self._alarms, on_decided=self._shadow.offer)
         self._questions = Questions(settings.data, self._in_force, rulebooks)
         self._pool = ThreadPoolExecutor(_QUESTION_THREADS, thread_name_prefix="question")
+        self._keeper = Keeper(
+            ledger,
+            follower,
+            self._alarms,
+            head_interval_s=float(settings.ledger.head_interval_s),
+            messages=lambda: self._meter.messages,
+        )
         self._is_closing = False
-        self._stopping = threading.Event()
         self._under_way: set[asyncio.Task[None]] = set()
 
     def _in_force(self) -> InForce:
@@ -136,10 +139,9 @@ class Screener:
         end = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, end.set)
-        keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
         self._pipeline.start()
         self._shadow.start()
-        keeper.start()
+        self._keeper.start()
         listening, place = _listen(self._data_dir)
         server = await asyncio.start_unix_server(self._connected, sock=listening)
         log.info("the screener is ready", extra={"policy": self._in_force().version})
@@ -151,49 +153,13 @@ class Screener:
             self._is_closing = True
             while self._under_way:
                 await asyncio.wait(self._under_way)
-            self._stopping.set()
-            await asyncio.to_thread(self._finish, keeper)
+            await asyncio.to_thread(self._finish)
 
-    def _finish(self, keeper: threading.Thread) -> None:
+    def _finish(self) -> None:
         self._pipeline.stop()
         self._shadow.stop()
-        keeper.join()
+        self._keeper.stop()
         self._pool.shutdown()
-        try:
-            self._ledger.sign_head(now=utc_now())
-        except LedgerError as error:
-            log.error("the last head is not signed", extra={"error": error.code})
-
-    # ---- what happens by itself
-
-    def _keep(self) -> None:
-        """Follow the policy; sign the chain also when traffic ends; delete what is no longer kept."""
-        signed_at, signed_count, expire_at = time.monotonic(), 0, 0.0
-        while not self._stopping.wait(POLL_S):
-            at = time.monotonic()
-            try:
-                self._follow()
-                if at - signed_at >= self._head_interval_s:
-                    signed_at = at
-                    if self._meter.messages != signed_count:
-                        signed_count = self._meter.messages
-                        self._ledger.sign_head(now=utc_now())
-                if at >= expire_at:
-                    expire_at = at + _EXPIRE_EVERY_S
-                    self._ledger.expire(now=utc_now())
-            except LedgerError as error:
-                self._alarms.raise_(error.code, str(error), utc_now())
-                log.error("the ledger could not be kept", extra={"error": error.code})
-            except Exception:  # this thread must outlive whatever it meets
-                log.exception("keeping failed")
-
-    def _follow(self) -> None:
-        now = utc_now()
-        self._follower.poll(now)
-        if self._follower.problem is not None:
-            self._alarms.raise_(PolicyUnusable.code, self._follower.problem, now)
-        else:
-            self._alarms.clear(PolicyUnusable.code)
 
     # ---- connections
 

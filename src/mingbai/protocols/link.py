@@ -16,6 +16,7 @@ inactivity, response).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -147,6 +148,7 @@ class _InFlight:
 
 
 _NEVER: Final = float("inf")
+_RECENT: Final = 6
 
 
 class Link:
@@ -171,6 +173,8 @@ class Link:
         self._has_said_goodbye = False
         self.phase = Phase.OPEN
         self.asked = 0  # requests of the peer that wait for our answer
+        self.received = self.sent = 0  # requests, since it began
+        self.recent: deque[tuple[float, str, Any]] = deque(maxlen=_RECENT)  # time, in or out, PDU: what a page shows
         self.ended: End | None = None
 
     # -- what the caller does
@@ -225,12 +229,15 @@ class Link:
         self._output.append(pdu.encode())
         self._in_flight[pdu.sequence] = _InFlight(tag, now, now + self._timers.answer)
         self._busy = now
+        self.sent += 1
+        self.recent.append((now, "out", pdu))
 
     def answer(self, pdu: Any) -> None:  # Any: as above
         """Answer a request of the peer. After the end it goes nowhere: the peer asks again, or knows."""
         self.asked -= 1
         if self.phase is not Phase.CLOSED:
             self._output.append(pdu.encode())
+            self.recent.append((self._heard, "out", pdu))
             self._farewell()
 
     def leave(self, now: float) -> list[Event]:
@@ -279,8 +286,10 @@ class Link:
                 events.append(Refused(error, error.command))
             else:
                 role = role_of(pdu)
+                self.recent.append((now, "in", pdu))
                 if role is Role.REQUEST and self.phase in (Phase.BOUND, Phase.LEAVING):
                     self.asked += 1
+                    self.received += 1
                     self._busy = now
                     events.append(Asked(pdu))
                 elif role is Role.ANSWER:
