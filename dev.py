@@ -74,6 +74,12 @@ SYSTEM: dict[str, SystemPackage] = {
         "postgresql",
         "the console's tests again, on a real PostgreSQL",
     ),
+    "node": SystemPackage(("node",), (), "nodejs", "clients of every protocol that share no code with ours"),
+    "npm": SystemPackage(("npm",), (), "npm", "brings node-smpp, an independent client"),
+    "kannel": SystemPackage(
+        ("bearerbox",), ("../sbin/bearerbox",), "kannel", "an independent gateway that sends through ours"
+    ),
+    "redis": SystemPackage(("redis-server",), (), "redis-server", "limits that several gateway workers count together"),
     "cjk-fonts": SystemPackage(
         (), ("fonts/**/NotoSansCJK*", "fonts/**/*wqy*"), "fonts-noto-cjk", "Chinese in pictures"
     ),

@@ -55,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # In the environment, so that the workers of pytest-xdist get the same one.
     os.environ.setdefault("MINGBAI_SEED", str(random.SystemRandom().randrange(2**32)))
+    os.environ.setdefault("MINGBAI_GATEWAY__WORKERS", "0")  # its ports are for the tests that ask for it
     _load_django()
 
 

@@ -123,10 +123,15 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path, keys: KeySt
     ops = _FullDisk(2000)
     journal = Journal(tmp_path / "j", keys, ops=ops)
     kept = 0
+
+    def fill() -> None:
+        nonlocal kept
+        while True:
+            journal.write([(1, kept, "x" * 50)])
+            kept += 1
+
     with pytest.raises(JournalCannotWrite, match="No space"):
-        for number in range(1000):
-            journal.write([(1, number, "x" * 50)])
-            kept = number + 1
+        fill()
     assert kept > 5
     with pytest.raises(JournalCannotWrite):
         journal.write([(1, "again", "x" * 50)])

@@ -45,8 +45,9 @@ def test_a_message_survives_the_journal(protocol: str) -> None:
     coded = "cmpp" if protocol == "http" else protocol
     for octet, alphabet in ((0, None), (8, None), (15, None), (0, Encoding.GB18030), (4, None)):
         message = ShortMessage(
-            "106901", ("13800138000",), b"\x05\x00\x03\x07\x02\x01ab", coding_of(coded, octet, alphabet), has_header=True,
-            mark=Mark(MarkKind.SAR, 300, 3, 2), wanted=Wanted.FAILURE, service="S", protocol_id=1, priority=2,
+            "106901", ("13800138000",), b"\x05\x00\x03\x07\x02\x01ab", coding_of(coded, octet, alphabet),
+            has_header=True, mark=Mark(MarkKind.SAR, 300, 3, 2), wanted=Wanted.FAILURE, service="S", protocol_id=1,
+            priority=2,
         )  # fmt: skip
         assert unpacked(packed(message, protocol), protocol) == message
 

@@ -60,11 +60,13 @@ def build_app() -> App:
         ("console", "serve:console", _("Run the console alone: pages, API, jobs and the screener.")),
         ("apply", "apply:apply", _("Bring people, rights and rules to what a file says.")),
         ("export", "apply:export", _("Write people, rights and rules as such a file.")),
+        ("example", "example:example", _("Print a file to begin with: an SMS gateway.")),
         ("backup", "backup:backup", _("Copy everything into one file, while it runs.")),
         ("restore", "backup:restore", _("Put a backup into a new data directory, and verify it.")),
         ("train", "model:train", _("Train a model from labelled files.")),
         ("evaluate", "model:evaluate", _("Measure a model on labelled files.")),
         ("replay", "replay:replay", _("Show what a changed rulebook or model would change, before it is switched on.")),
+        ("simulate", "simulate:app", _("Simulate an SMSC or a service provider, to try a gateway.")),
         ("rules", "rules:app", _("Check a rulebook, or begin one.")),
         ("ledger", "ledger:app", _("Verify, anchor, query and keep the record.")),
     ):

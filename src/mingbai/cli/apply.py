@@ -83,6 +83,12 @@ def step_line(step: Step) -> Text:
 def _noun(what: str) -> str:
     nouns = {
         "account": _("account"),
+        "gateway": _("gateway"),
+        "gateway.account": _("gateway account"),
+        "gateway.class": _("traffic class"),
+        "gateway.range": _("number range"),
+        "gateway.route": _("route"),
+        "gateway.smsc": _("SMSC"),
         "member": _("member"),
         "role": _("role"),
         "rulebook": _("rulebook"),

@@ -185,6 +185,9 @@ class _Peer(_Row):
         most = {Protocol.CMPP: 6, Protocol.SMGP: 8, Protocol.SMPP: 15}.get(self.protocol, 16)
         if len(self.login.encode()) > most:
             raise ValueError(f"login: at most {most} octets in {self.protocol.value}")
+        longest = {Protocol.SGIP: 16, Protocol.SMPP: 8}.get(self.protocol, 512)
+        if not self.secret.startswith(_SEALED) and len(self.secret.encode()) > longest:
+            raise ValueError(f"secret: at most {longest} octets in {self.protocol.value}")
         return self
 
 

@@ -239,7 +239,7 @@ class Doors:
             return
         proof = proof_of(login)
         if proof is not None and not await self._exchange.shared.use_proof(
-            proof, now, 2.0 * (account.skew_s if account is not None and account.skew_s else 86_400)
+            proof, address, now, 2.0 * (account.skew_s if account is not None and account.skew_s else 86_400)
         ):
             self._deny(connection, login, Denied.CREDENTIALS, account, "a digest that was used before")
             return

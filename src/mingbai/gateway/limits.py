@@ -87,19 +87,27 @@ class LoginGuard:
         self._failures.pop(address, None)
 
 
+_SAME_SECOND_S: Final = 2.0
+
+
 class Proofs:
-    """Login digests that were used: none counts twice within the time that a clock may be off."""
+    """Login digests that were used: none counts again within the time that a clock may be off.
+
+    A digest holds the time to the second, so a provider that opens several connections at once brings it several
+    times: from the same address, within two seconds, that is no replay.
+    """
 
     def __init__(self) -> None:
-        self._used: OrderedDict[bytes, float] = OrderedDict()
+        self._used: OrderedDict[bytes, tuple[str, float, float]] = OrderedDict()  # address, first use, end
 
-    def use(self, proof: bytes, now: float, keep_s: float) -> bool:
+    def use(self, proof: bytes, address: str, now: float, keep_s: float) -> bool:
         """False if it was used before."""
-        while self._used and next(iter(self._used.values())) <= now:
+        while self._used and next(iter(self._used.values()))[2] <= now:
             self._used.popitem(last=False)
-        if proof in self._used:
-            return False
-        self._used[proof] = now + keep_s
+        known = self._used.get(proof)
+        if known is not None:
+            return known[0] == address and now - known[1] < _SAME_SECOND_S
+        self._used[proof] = (address, now, now + keep_s)
         return True
 
 
@@ -112,7 +120,7 @@ class Shared(Protocol):
 
     async def left(self, account: str, token: str) -> None: ...
 
-    async def use_proof(self, proof: bytes, now: float, keep_s: float) -> bool: ...
+    async def use_proof(self, proof: bytes, address: str, now: float, keep_s: float) -> bool: ...
 
     async def beat(self) -> None: ...
 
@@ -145,8 +153,8 @@ class InProcess:
     async def left(self, account: str, token: str) -> None:
         self._connected.get(account, set()).discard(token)
 
-    async def use_proof(self, proof: bytes, now: float, keep_s: float) -> bool:
-        return self._proofs.use(proof, now, keep_s)
+    async def use_proof(self, proof: bytes, address: str, now: float, keep_s: float) -> bool:
+        return self._proofs.use(proof, address, now, keep_s)
 
     async def beat(self) -> None:
         return None
@@ -274,15 +282,20 @@ class InRedis:
         except Exception as error:  # as above; it ends by itself
             self._went_away(error)
 
-    async def use_proof(self, proof: bytes, now: float, keep_s: float) -> bool:
+    async def use_proof(self, proof: bytes, address: str, now: float, keep_s: float) -> bool:
+        key = f"{self._prefix}proof:{proof.hex()}"
+        kept = max(3, int(keep_s))
         try:
-            key = f"{self._prefix}proof:{proof.hex()}"
-            found: Any = await self._redis.set(key, 1, nx=True, ex=max(1, int(keep_s)))  # Any: as the library gives it
+            is_new: Any = await self._redis.set(key, address, nx=True, ex=kept)  # Any: as the library gives it
             self._came_back()
-            return bool(found)
+            if is_new:
+                return True
+            known: Any = await self._redis.get(key)  # Any: as above
+            left: Any = await self._redis.pttl(key)  # Any: as above
+            return known == address.encode() and left > (kept - _SAME_SECOND_S) * 1000
         except Exception as error:  # as above
             self._went_away(error)
-            return await self._alone.use_proof(proof, now, keep_s)
+            return await self._alone.use_proof(proof, address, now, keep_s)
 
     async def beat(self) -> None:
         """Say that our connections are still there; every few seconds."""

@@ -53,8 +53,8 @@ class Live:
         gateway, settings = self._gateway, self._gateway.settings
         app = web.Application()
         app.router.add_get("/live", self._live)
-        app.router.add_get("/dead", lambda request: self._list(request, Stage.DEAD))
-        app.router.add_get("/doubt", lambda request: self._list(request, Stage.DOUBT))
+        app.router.add_get("/dead", self._dead)
+        app.router.add_get("/doubt", self._doubt)
         app.router.add_get("/message/{id}", self._message)
         runner = await self._runner(app)
         await web.SockSite(runner, _unix_socket(gateway)).start()
@@ -152,6 +152,12 @@ class Live:
                 yield _connection_document(connection, "smsc", party.smsc.name, now)
             else:
                 yield _connection_document(connection, "account", "", now)
+
+    async def _dead(self, request: web.Request) -> web.Response:
+        return await self._list(request, Stage.DEAD)
+
+    async def _doubt(self, request: web.Request) -> web.Response:
+        return await self._list(request, Stage.DOUBT)
 
     async def _list(self, request: web.Request, stage: Stage) -> web.Response:
         try:

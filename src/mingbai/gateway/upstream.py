@@ -180,14 +180,12 @@ class Upstream:
         def make(now: float) -> Link:
             return Link(dialect, Timers(), window=smsc.window, is_server=False, now=now)
 
-        login: Pdu | None = None
+        login = self._login(dialect)
 
         def handler(connection: Connection, events: Sequence[Event]) -> None:
-            nonlocal login
-            if login is None:
+            if connection.dialect is None:
                 connection.dialect = dialect
                 self.connections.add(connection)
-                login = self._login(dialect)
                 connection.link.log_in(login, self._loop.time())
             self._happened(connection, events, login)
             if events and isinstance(events[-1], Gone) and not ended.done():

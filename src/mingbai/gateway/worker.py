@@ -23,7 +23,7 @@ from mingbai.connectors.gateway_registry import RegistryFollower
 from mingbai.connectors.ledger_access import open_keys
 from mingbai.connectors.policy_follower import PolicyFollower
 from mingbai.connectors.rulebook_cache import RulebookCache
-from mingbai.gateway.cdr import CdrWriter
+from mingbai.gateway.cdr import Cdr, CdrWriter
 from mingbai.gateway.doors import Certificate, Doors, Place
 from mingbai.gateway.exchange import Exchange
 from mingbai.gateway.identities import Identities
@@ -36,6 +36,7 @@ from mingbai.gateway.pipeline import Pipeline
 from mingbai.gateway.screener import open_patiently, warm
 from mingbai.gateway.shadow import Shadow
 from mingbai.gateway.store import Recovered, Store
+from mingbai.gateway.traces import Traces
 from mingbai.kernel.clock import format_utc, utc_now
 from mingbai.kernel.errors import MingbaiError
 from mingbai.ledger import Ledger
@@ -141,6 +142,9 @@ class Gateway:
                 on_recorded=recorded,
             ),
         )
+        self._traces = None if gateway.traces_url is None else Traces(gateway.traces_url, worker)
+        if self._traces is not None:
+            self.exchange.on_ended = self._ended
         self._keeper = Keeper(
             ledger,
             follower,
@@ -156,6 +160,11 @@ class Gateway:
         self.live = Live(self)
         self._commands = CommandFollower(settings.data, self._recovered.meta.get("command"))
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _ended(self, cdr: Cdr) -> None:
+        self._cdrs.write(cdr)
+        assert self._traces is not None
+        self._traces.ended(cdr)
 
     @property
     def settings(self) -> Settings:
@@ -215,6 +224,8 @@ class Gateway:
 
     def _finish(self) -> None:
         self._shadow.stop()
+        if self._traces is not None:
+            self._traces.close()
         try:
             self._ledger.record_event("gateway.stopped", {"worker": self.worker}, now=utc_now())
         except MingbaiError as error:
