@@ -362,7 +362,7 @@ class Running:
         import csv
 
         self.gateway._cdrs.flush()
-        folder = self.settings.data / "gateway" / "1" / "cdr"
+        folder = self.settings.data / "gateway" / str(self.gateway.worker) / "cdr"
         rows: list[dict[str, str]] = []
         for path in sorted(folder.glob("*.csv*")):
             if not path.name.endswith(".sig"):
@@ -372,22 +372,22 @@ class Running:
 
 
 @asynccontextmanager
-async def running(data: Path, wanted: Registry, **gateway: object) -> AsyncIterator[Running]:
-    """A worker with this registry, its SMSCs bound."""
+async def running(data: Path, wanted: Registry, worker: int = 1, **gateway: object) -> AsyncIterator[Running]:
+    """A worker with this registry."""
     os.environ["MINGBAI_DATA"] = str(data)
     settings = settings_for(data, **gateway)
     publish_registry(data, wanted, open_keys(settings), now=utc_now(), by="test")
     now = utc_now()
-    with open_patiently(settings, stream_of(1), now) as ledger:
+    with open_patiently(settings, stream_of(worker), now) as ledger:
         follower = PolicyFollower(data, now=now, rulebooks=RulebookCache())
         warm(follower.in_force, now)
-        worker = Gateway(settings, 1, ledger, follower, now)
-        await worker.open()
-        found = Running(worker, settings, ledger)
+        process = Gateway(settings, worker, ledger, follower, now)
+        await process.open()
+        found = Running(process, settings, ledger)
         try:
             yield found
         finally:
-            await worker.close()
+            await process.close()
 
 
 def at(seconds: float) -> datetime:

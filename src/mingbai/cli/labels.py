@@ -64,6 +64,7 @@ def reason_words(reason: Reason) -> str:
         Reason.PROTECTED_CODE: _("it is a verification code, which the model alone may not block"),
         Reason.UNSCREENED: _("it could not be screened, and so it passed"),
         Reason.TRUNCATED: _("it is over-long: only its first part was read"),
+        Reason.UNREADABLE: _("it is binary or damaged: nobody can say what it says"),
     }[reason]
 
 

@@ -91,6 +91,8 @@ class Exchange:
         self.peer_id = identities.peer_id
         self.on_ended: Callable[[Cdr], None] = cdrs.write
         self.call_back: Callable[[Partner], None] = lambda partner: None
+        self.on_stray: Callable[[int, str, Any], None] = lambda number, smsc, values: None  # Any: `upstream.report_of`
+        self._handed_over: set[int] = set()
         self._identities = identities
         self._ledger = ledger
         self._journal = journal
@@ -101,6 +103,7 @@ class Exchange:
         self._rows: list[Row] = []
         self._dirty: dict[Upstream | Partner, None] = {}
         self._acks: list[tuple[Connection, Pdu]] = []
+        self._waiting: list[Callable[[], object]] = []
         self._pendings: list[Ask] = []
         self._is_woken = False
         self._portability: tuple[tuple[str, float] | None, Portability] = (None, Portability())
@@ -294,7 +297,8 @@ class Exchange:
             self.loop.call_soon_threadsafe(self._decided, rows, answer)
 
         try:
-            self._pipeline.submit(Submission(batch, reply, time.monotonic(), is_bypassed, rows))
+            unreadable = tuple(place for place, row in enumerate(rows) if not row.is_readable)
+            self._pipeline.submit(Submission(batch, reply, time.monotonic(), is_bypassed, unreadable, rows))
         except ScreenerBusy as error:
             self._decided(rows, error)
 
@@ -586,9 +590,33 @@ class Exchange:
             self.ended(cdr_of(awaited, Outcome.IN_DOUBT, "no report came"))
 
     def unmatched(self, number: int) -> None:
-        """A report whose message nobody knows."""
+        """A report whose message nobody knows; it may be another worker's, who took it."""
+        if number in self._handed_over:
+            self._handed_over.discard(number)
+            return
         self.totals["reports_unmatched"] += 1
         self.store.end(number)
+
+    def handed_over(self, number: int) -> None:
+        """Another worker knew the message of a report that is parked here."""
+        self._handed_over.add(number)
+        self.store.end(number)
+        self.wake()
+
+    def take_over(self, one: Owed | Originated) -> None:
+        """From another worker: its account is connected here."""
+        if one.id in self.store.owed or one.id in self.store.originated:
+            return
+        if isinstance(one, Owed):
+            self.store.owes(one)
+        else:
+            self.store.originate(one)
+        self._tell(one)
+
+    def when_durable(self, done: Callable[[], object]) -> None:
+        """Call `done` once everything noted so far is on the disk."""
+        self._waiting.append(done)
+        self.wake()
 
     def _report(self, item: Item, state: State) -> None:
         """End an item, and let its account know."""
@@ -757,9 +785,10 @@ class Exchange:
         for upstream, ready in picked:
             if ready:
                 upstream.send(ready)
-        if self._acks or self._pendings:
-            acks, pendings, self._acks, self._pendings = self._acks, self._pendings, [], []
-            self._durable.then(lambda: self._acknowledged(acks, pendings))
+        if self._acks or self._pendings or self._waiting:
+            acks, pendings, waiting = self._acks, self._pendings, self._waiting
+            self._acks, self._pendings, self._waiting = [], [], []
+            self._durable.then(lambda: self._acknowledged(acks, pendings, waiting))
         for one in dirty:
             if isinstance(one, Partner):
                 one.pump()
@@ -768,7 +797,9 @@ class Exchange:
                     connection.touched = False
                     connection.flush()
 
-    def _acknowledged(self, acks: list[tuple[Connection, Pdu]], pendings: list[Ask]) -> None:
+    def _acknowledged(
+        self, acks: list[tuple[Connection, Pdu]], pendings: list[Ask], waiting: list[Callable[[], object]]
+    ) -> None:
         touched: dict[Connection, None] = {}
         for connection, answer in acks:
             connection.link.answer(answer)
@@ -777,6 +808,8 @@ class Exchange:
             connection.flush()
         for ask in pendings:
             self.answer(ask, None)
+        for done in waiting:
+            done()
         if pendings:
             self._settle()
 

@@ -21,7 +21,7 @@ from mingbai.protocols.long_messages import Joined, parts_of
 from mingbai.protocols.messages import MOST_OCTETS, ShortMessage, Wanted, read_submit
 from mingbai.protocols.pdu import Pdu
 from mingbai.protocols.reports import Refusal, answer_submit, refuse_submit
-from mingbai.protocols.text import decode
+from mingbai.protocols.text import Encoding, decode
 
 if TYPE_CHECKING:
     from mingbai.gateway.exchange import Exchange
@@ -134,7 +134,7 @@ class Intake:
                     self.joined(partner, joined)
             else:
                 if marked is None:
-                    text, is_readable = _text(message), True
+                    text, is_readable = _text(message), message.coding.encoding is not Encoding.BINARY
                 else:
                     text, is_readable = marked.text.text, marked.is_readable
                 exchange.screen(Row(text, message.source, items, partner, traffic, mode, ask, is_readable=is_readable))

@@ -292,7 +292,7 @@ class InRedis:
                 return True
             known: Any = await self._redis.get(key)  # Any: as above
             left: Any = await self._redis.pttl(key)  # Any: as above
-            return known == address.encode() and left > (kept - _SAME_SECOND_S) * 1000
+            return bool(known == address.encode() and left > (kept - _SAME_SECOND_S) * 1000)
         except Exception as error:  # as above
             self._went_away(error)
             return await self._alone.use_proof(proof, address, now, keep_s)

@@ -56,6 +56,7 @@ class Live:
         app.router.add_get("/dead", self._dead)
         app.router.add_get("/doubt", self._doubt)
         app.router.add_get("/message/{id}", self._message)
+        gateway.siblings.routes(app)
         runner = await self._runner(app)
         await web.SockSite(runner, _unix_socket(gateway)).start()
         if settings.gateway.metrics and gateway.worker == 1:

@@ -34,6 +34,7 @@ from mingbai.engines.screening.schema import MESSAGE, TIME
 from mingbai.gateway.meter import Alarms
 from mingbai.kernel.clock import to_micros, utc_now
 from mingbai.kernel.errors import MingbaiError
+from mingbai.kernel.verdicts import Reason, Verdict
 from mingbai.ledger import Ledger, LedgerCannotWrite, LedgerError, Receipt
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Submission:
     reply: Callable[[Answer | MingbaiError], None]
     received: float  # time.monotonic()
     is_bypassed: bool = False
+    unreadable: tuple[int, ...] = ()  # rows that are no text: flagged, whatever the engine makes of an empty one
     token: Any = None  # Any: see above
 
 
@@ -162,7 +164,7 @@ class Pipeline:
             if group[0].is_bypassed:
                 decided = Decided(unscreened(batch.num_rows), (), 0)
             else:
-                decided = decide(timed, policy, self.counters)
+                decided = _flag_unreadable(group, decide(timed, policy, self.counters))
             rows = record_rows(batch, decided.decisions, in_force.versions, _hashes(batch, policy))
             receipt = self._ledger.record(rows, now=now)
             answers = self._answers(group, decided, receipt, in_force)
@@ -205,6 +207,25 @@ class Pipeline:
         self._alarms.raise_(code, str(error), now)
         for one in group:
             one.reply(error)
+
+
+def _flag_unreadable(group: list[Submission], decided: Decided) -> Decided:
+    """Nothing is known against what nobody can read, and nothing for it: at least a flag, and the reason."""
+    chosen, place = [], 0
+    for one in group:
+        chosen += [place + row for row in one.unreadable]
+        place += one.batch.num_rows
+    if not chosen:
+        return decided
+    columns = dict(zip(decided.decisions.schema.names, decided.decisions.columns, strict=True))
+    verdicts, reasons = columns["verdict"].to_pylist(), columns["reasons"].to_pylist()
+    for row in chosen:
+        verdicts[row] = max(verdicts[row], int(Verdict.FLAG))
+        reasons[row] = [*reasons[row], int(Reason.UNREADABLE)]
+    columns["verdict"] = pa.array(verdicts, pa.uint8())
+    columns["reasons"] = pa.array(reasons, columns["reasons"].type)
+    batch = pa.RecordBatch.from_arrays(list(columns.values()), schema=decided.decisions.schema)
+    return replace(decided, decisions=batch)
 
 
 def _with_time(batch: pa.RecordBatch, now: datetime) -> pa.RecordBatch:

@@ -316,9 +316,15 @@ class Upstream:
             if stray:
                 self._exchange.store.end(stray)
         elif not stray:
-            number = self._exchange.store.stray(self.smsc.name, report.message_id, _values(report))
+            values = _values(report)
+            number = self._exchange.store.stray(self.smsc.name, report.message_id, values)
+            self._exchange.on_stray(number, self.smsc.name, values)
             for _, late in self.matcher.park(report.message_id, (report, number), now, is_final=is_final):
                 self._exchange.unmatched(late)
+
+    def is_own(self, report: Report) -> bool:
+        """Whether it is of a message that went out by this worker."""
+        return self.matcher.match(report.message_id, self._exchange.seconds(), is_final=False) is not None
 
     def park_again(self, report: Report, number: int) -> None:
         """After a start: a report that had no message yet."""

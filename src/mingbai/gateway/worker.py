@@ -35,6 +35,7 @@ from mingbai.gateway.meter import Alarms
 from mingbai.gateway.pipeline import Pipeline
 from mingbai.gateway.screener import open_patiently, warm
 from mingbai.gateway.shadow import Shadow
+from mingbai.gateway.siblings import Siblings
 from mingbai.gateway.store import Recovered, Store
 from mingbai.gateway.traces import Traces
 from mingbai.kernel.clock import format_utc, utc_now
@@ -157,6 +158,7 @@ class Gateway:
             certificate = Certificate(gateway.tls_certificate, gateway.tls_key, gateway.tls_client_ca)
         self._certificate = certificate
         self.doors = Doors(self.exchange, certificate, reuse_port=gateway.workers > 1)
+        self.siblings = Siblings(self.exchange, settings.data / "run", worker)
         self.live = Live(self)
         self._commands = CommandFollower(settings.data, self._recovered.meta.get("command"))
         self._tasks: list[asyncio.Task[None]] = []
@@ -197,6 +199,8 @@ class Gateway:
         self.exchange.apply(self.registry.in_force.registry)
         self.exchange.start(self._recovered)
         await self.live.open()
+        if self._settings.gateway.workers > 1:
+            self.siblings.start()
         await self.doors.open(self._places())
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -215,6 +219,7 @@ class Gateway:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.doors.close()
         await self.exchange.stop()
+        await self.siblings.stop()
         await self.live.close()
         await self._shared.close()
         with contextlib.suppress(OSError):

@@ -61,6 +61,7 @@ class Reason(IntEnum):
     PROTECTED_CODE = 50  # a verification code or bank notice, protected from the model's blocking
     UNSCREENED = 60  # screening failed; the written failure rule applied
     TRUNCATED = 61  # only the first part of an over-long text was read
+    UNREADABLE = 62  # binary, damaged, or for the SIM: nobody can say what it says
 
     @property
     def label(self) -> str:

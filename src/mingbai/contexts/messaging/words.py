@@ -34,6 +34,7 @@ REASONS: dict[int, Promise] = {
     Reason.PROTECTED_CODE: _("It is a verification code, which the model alone may not block"),
     Reason.UNSCREENED: _("It could not be screened, and so it passed"),
     Reason.TRUNCATED: _("It is over-long: only its first part was read"),
+    Reason.UNREADABLE: _("It is binary or damaged: nobody can say what it says"),
 }
 
 # Where nothing can be shown, why. Keys are values of `ledger.Kept`.

@@ -11,18 +11,18 @@ SMSCs are seen to do; all of it is off by default. It decides by its own seeded 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import random
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.limits import TokenBucket
+from mingbai.gateway.simulators.bringing import TIMERS, Bringer, Brought
 from mingbai.gateway.simulators.lines import (
     Lines,
     Node,
@@ -37,8 +37,8 @@ from mingbai.gateway.simulators.lines import (
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols import cmpp, sgip, smgp, smpp
-from mingbai.protocols.link import Answered, Asked, Event, Gone, Link, LoginAnswered, LoginAsked, Phase, Timers
-from mingbai.protocols.logins import Denied, Direction, claimed, deny, direction_of, grant, is_right, make_login
+from mingbai.protocols.link import Answered, Asked, Event, Gone, Link, LoginAnswered, LoginAsked
+from mingbai.protocols.logins import Denied, Direction, claimed, deny, direction_of, grant, is_right
 from mingbai.protocols.messages import ShortMessage, Wanted, read_submit
 from mingbai.protocols.pdu import Pdu
 from mingbai.protocols.receipts import State, word_of
@@ -46,12 +46,8 @@ from mingbai.protocols.reports import (
     Refusal,
     Report,
     answer_submit,
-    refusal_of,
     refuse_submit,
-    write_deliver,
-    write_report,
 )
-from mingbai.protocols.text import coding_of, encode
 
 ID_FORMS: Final[dict[str, Callable[[int], str]]] = {
     "decimal": str,
@@ -66,9 +62,6 @@ _SUBMITS: Final = frozenset(
         *(smpp.SubmitSm, smpp.SubmitMulti, smpp.DataSm),
     )
 )
-_AGAIN_S: Final = 0.5  # after which a report is sent again that the peer could not take
-_SHUFFLE_S: Final = 0.2  # reports of messages this far apart change places
-_TIMERS: Final = Timers(leave=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,21 +114,6 @@ class Received:
     is_answered: bool
 
 
-@dataclass(slots=True)
-class _Brought:
-    """What goes to the gateway: a report, or a message from a handset."""
-
-    what: Report | ShortMessage
-    name: str  # of a message, in the log
-    tries: int = 0
-
-
-@dataclass(slots=True)
-class _Counts:
-    messages: Counter[str] = field(default_factory=Counter)
-    reports: Counter[str] = field(default_factory=Counter)
-
-
 class SmscSimulator:
     """See above. Raises BadValue for options that make no sense."""
 
@@ -161,11 +139,7 @@ class SmscSimulator:
         self._lines = Lines(options.log)
         self.received: list[Received] = []
         self.connections: set[Peer] = set()
-        self._receivers: list[Peer] = []
-        self._ready: deque[_Brought] = deque()
-        self._later: list[tuple[float, int, _Brought]] = []
-        self._serials = itertools.count()
-        self._counts = _Counts()
+        self._counts: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
 
     # -- life
@@ -174,8 +148,7 @@ class SmscSimulator:
         loop = self._loop = asyncio.get_running_loop()
         self._begun = loop.time()
         self._bucket = TokenBucket.full(self.options.rate_per_s, loop.time())
-        self._calls = asyncio.Event()
-        self._timer: asyncio.TimerHandle | None = None
+        bringer = self._bringer = Bringer(self.options, self._node, self._lines, self._random)
         self._server = await loop.create_server(
             self._taken_in,
             self._host,
@@ -185,23 +158,21 @@ class SmscSimulator:
         )
         self.port = self._server.sockets[0].getsockname()[1]
         if self.options.report_to:
-            self._tasks.append(
-                loop.create_task(self._keep_calling(*place_of(self.options.report_to, field="--report-to")))
-            )
+            host, port = place_of(self.options.report_to, field="--report-to")
+            self._tasks.append(loop.create_task(bringer.keep_calling(host, port, self._happened)))
         if self.options.mo_rate_per_s:
-            self._tasks.append(loop.create_task(self._originate()))
+            self._tasks.append(loop.create_task(bringer.keep_originating()))
         return self
 
     async def __aexit__(self, *error: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._bringer.close()
         self._server.close()
         for connection in list(self.connections):
             connection.leave()
-        deadline = self._loop.time() + 2 * _TIMERS.leave
+        deadline = self._loop.time() + 2 * TIMERS.leave
         while self.connections and self._loop.time() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
@@ -212,7 +183,7 @@ class SmscSimulator:
     def summary(self) -> dict[str, Any]:  # Any: what JSON takes
         """Counts since it began."""
         seconds = self._loop.time() - self._begun
-        messages, reports = self._counts.messages, self._counts.reports
+        messages, brought, states = self._counts, self._bringer.counts, self._bringer.states
         return {
             "protocol": self.options.protocol,
             "seconds": round(seconds, 3),
@@ -223,28 +194,27 @@ class SmscSimulator:
             "silent": messages["silent"],
             "logins": messages["logins"],
             "logins_refused": messages["logins_refused"],
-            "reports": {word_of(state): reports[word_of(state)] for state in (State.DELIVERED, *_FAILURES)},
-            "reports_answered": reports["answered"],
-            "reports_refused": reports["refused"],
-            "reports_repeated": reports["repeated"],
-            "reports_waiting": len(self._ready) + len(self._later),
-            "mo_sent": messages["mo_sent"],
-            "mo_answered": messages["mo_answered"],
+            "reports": {word_of(state): states[word_of(state)] for state in (State.DELIVERED, *_FAILURES)},
+            "reports_answered": brought["answered"],
+            "reports_refused": brought["refused"],
+            "reports_repeated": brought["repeated"],
+            "reports_waiting": self._bringer.waiting,
+            "mo_sent": brought["mo_sent"],
+            "mo_answered": brought["mo_answered"],
             "rate_per_s": round(messages["received"] / seconds, 1) if seconds else 0.0,
         }
 
     def originate(self, message: ShortMessage) -> None:
         """Send a message from a handset to the gateway; its coding is of this protocol."""
-        self._counts.messages["mo_sent"] += 1
-        self._ready.append(_Brought(message, f"mo{self._counts.messages['mo_sent']}"))
-        self._pump()
+        self._bringer.originate(message)
+        self._bringer.pump()
 
     # -- connections
 
     def _taken_in(self) -> Peer:
         dialect = self._node.dialect(self._version)
         window = self.options.window
-        peer = Peer(lambda now: Link(dialect, _TIMERS, window=window, is_server=True, now=now), self._happened)
+        peer = Peer(lambda now: Link(dialect, TIMERS, window=window, is_server=True, now=now), self._happened)
         peer.dialect = dialect
         return peer
 
@@ -256,17 +226,16 @@ class SmscSimulator:
             if isinstance(event, Asked):
                 if not connection.is_deaf:
                     self._asked(connection, event.pdu)
-                if self._is_dropped(connection):
-                    break
+                    self._drop(connection)
             elif isinstance(event, Answered):
-                self._answered(event)
+                self._bringer.answered(event)
             elif isinstance(event, LoginAsked):
                 self._login(connection, event.pdu)
             elif isinstance(event, LoginAnswered) and event.is_in:
-                self._receivers.append(connection)
+                self._bringer.add(connection)
             elif isinstance(event, Gone):
                 self._gone(connection, event)
-        self._pump()
+        self._bringer.pump()
 
     def _login(self, connection: Peer, login: Pdu) -> None:
         options = self.options
@@ -276,37 +245,32 @@ class SmscSimulator:
         if is_in and isinstance(login, cmpp.Connect) and self._version and login.version >> 4 > self._version >> 4:
             is_in, why = False, Denied.VERSION
         if not is_in:
-            self._counts.messages["logins_refused"] += 1
+            self._counts["logins_refused"] += 1
             self._gone(connection, connection.link.refuse(deny(login, why)))
             return
-        self._counts.messages["logins"] += 1
+        self._counts["logins"] += 1
         connection.link.let_in(grant(login, options.secret, system_id=b"simulator"), self._loop.time())
         if direction_of(login) is not Direction.SEND:
-            self._receivers.append(connection)
+            self._bringer.add(connection)
 
     def _gone(self, connection: Peer, event: Gone) -> None:
         self.connections.discard(connection)
-        if connection in self._receivers:
-            self._receivers.remove(connection)
-        for brought in reversed(event.in_doubt):  # the gateway may have it: it has to stand that
-            self._counts.reports["repeated"] += 1
-            self._ready.appendleft(brought)
+        self._bringer.discard(connection, event.in_doubt)
 
-    def _is_dropped(self, connection: Peer) -> bool:
-        """Whether nothing more is read from this connection; told after each message."""
+    def _drop(self, connection: Peer) -> None:
+        """Nothing more is taken from this connection after its last message."""
         drop, stall = self.options.drop_after, self.options.stall_after
         if drop and connection.taken >= drop:
+            connection.is_deaf = True
             connection.flush()
             connection.abort()
-            return True
-        if stall and connection.taken >= stall and not connection.is_deaf:
+        elif stall and connection.taken >= stall:
             connection.stall()
-        return False
 
     # -- messages
 
     def _asked(self, connection: Peer, pdu: Any) -> None:  # Any: the PDU class of the protocol
-        link, options, counts = connection.link, self.options, self._counts.messages
+        link, options, counts = connection.link, self.options, self._counts
         if type(pdu) not in _SUBMITS:
             link.answer(declined(pdu))
             return
@@ -338,21 +302,21 @@ class SmscSimulator:
         counts["accepted"] += 1
         reports = self._reports(message, reported, now)
         if options.early and reports:
-            self._ready.extend(reports)
-            self._pump()
+            self._bringer.report(reports, at_once=True)
+            self._bringer.pump()
             reports = []
         answer = answer_submit(pdu, answered)
         if options.delay_ms:
             self._loop.call_later(options.delay_ms / 1000, self._answer_late, connection, answer, reports)
         else:
             link.answer(answer)
-            self._bring(reports)
+            self._bringer.report(reports)
 
-    def _answer_late(self, connection: Peer, answer: Pdu, reports: list[_Brought]) -> None:
+    def _answer_late(self, connection: Peer, answer: Pdu, reports: list[Brought]) -> None:
         connection.link.answer(answer)
         connection.flush()
-        self._bring(reports)
-        self._pump()
+        self._bringer.report(reports)
+        self._bringer.pump()
 
     def _ids(self, pdu: Any) -> tuple[str, str]:  # Any: as above
         """The message's id in the answer, and in its reports."""
@@ -383,9 +347,7 @@ class SmscSimulator:
             if self.options.keep:
                 self.received.append(Received(said, message.source, destination, text, part, now, is_answered))
 
-    # -- reports and messages from handsets
-
-    def _reports(self, message: ShortMessage, said: str, now: datetime) -> list[_Brought]:
+    def _reports(self, message: ShortMessage, said: str, now: datetime) -> list[Brought]:
         if message.wanted is Wanted.NONE:
             return []
         found = []
@@ -394,133 +356,5 @@ class SmscSimulator:
             state = State.DELIVERED if is_delivered else next(self._failures)
             if message.wanted is Wanted.ALL or not is_delivered:
                 report = Report(said, state, word_of(state), "", message.source, destination, now)
-                found.append(_Brought(report, said))
+                found.append(Brought(report, said))
         return found
-
-    def _bring(self, reports: list[_Brought], delay_s: float = 0.0) -> None:
-        delay = delay_s or self.options.report_delay_ms / 1000
-        for brought in reports:
-            late = delay + (self._random.random() * max(delay, _SHUFFLE_S) if self.options.shuffle else 0.0)
-            if late <= 0:
-                self._ready.append(brought)
-            else:
-                heapq.heappush(self._later, (self._loop.time() + late, next(self._serials), brought))
-        self._set_timer()
-
-    def _set_timer(self) -> None:
-        if self._later and (self._timer is None or self._timer.when() > self._later[0][0]):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._later[0][0], self._due)
-
-    def _due(self) -> None:
-        self._timer = None
-        now = self._loop.time()
-        while self._later and self._later[0][0] <= now:
-            self._ready.append(heapq.heappop(self._later)[2])
-        self._set_timer()
-        self._pump()
-
-    def _pump(self) -> None:
-        """Give the gateway what is ready, as far as its windows allow."""
-        if not self._ready:
-            return
-        now, moment = self._loop.time(), utc_now()
-        for connection in list(self._receivers):
-            link, version = connection.link, getattr(connection.dialect, "version", 0)
-            asked = 0
-            while self._ready and link.room and not connection.is_deaf:
-                brought = self._ready.popleft()
-                link.ask(self._written(brought, version, moment), brought, now)
-                asked += 1
-            if asked:
-                connection.flush()
-        if self._receivers:
-            self._receivers.append(self._receivers.pop(0))
-        elif self._ready:
-            self._calls.set()
-
-    def _written(self, brought: _Brought, version: int, moment: datetime) -> Pdu:
-        protocol = self.options.protocol
-        own_id = 0 if protocol in ("sgip", "smpp") else self._node.number()
-        what = brought.what
-        brought.tries += 1
-        if isinstance(what, ShortMessage):
-            text, part = text_and_part(what)
-            to = what.destinations[0]
-            self._lines.write("mo", id=brought.name, source=what.source, destination=to, text=text, part=part)
-            return write_deliver(replace(what, at=moment), protocol, version, own_id=own_id)
-        if brought.tries == 1:
-            self._counts.reports[what.stat] += 1
-        self._lines.write("report", id=what.message_id, destination=what.destination, state=what.stat)
-        return write_report(replace(what, done=moment), protocol, version, own_id=own_id)
-
-    def _answered(self, event: Answered) -> None:
-        brought: _Brought = event.tag
-        refusal = refusal_of(event.pdu)
-        is_report = isinstance(brought.what, Report)
-        kind = "report_answer" if is_report else "mo_answer"
-        self._lines.write(kind, id=brought.name, refusal=None if refusal is None else refusal[0])
-        if refusal is None and is_report:
-            self._counts.reports["answered"] += 1
-        elif refusal is None:
-            self._counts.messages["mo_answered"] += 1
-        elif refusal[1]:
-            self._bring([brought], _AGAIN_S)
-        else:
-            self._counts.reports["refused"] += 1
-
-    async def _originate(self) -> None:
-        rate, sent = self.options.mo_rate_per_s, 0
-        coding = coding_of(self.options.protocol, 8)
-        while True:
-            due = int((self._loop.time() - self._begun) * rate)
-            while sent < due:
-                sent += 1
-                content = encode(f"上行短信 {sent}", coding)
-                self.originate(ShortMessage(f"861390000{sent % 10_000:04}", (self.options.mo_to,), content, coding))
-            await asyncio.sleep(max(0.005, min(0.5, 1 / rate)))
-
-    # -- SGIP: the SMSC calls
-
-    async def _keep_calling(self, host: str, port: int) -> None:
-        """Connect when there is something to bring, and stay connected."""
-        pause = 0.2
-        while True:
-            await self._calls.wait()
-            self._calls.clear()
-            try:
-                _, connection = await self._loop.create_connection(self._calling, host, port)
-            except OSError:
-                await asyncio.sleep(pause)
-                pause = min(5.0, pause * 2)
-                self._calls.set()
-                continue
-            while not connection.link.is_over:
-                await asyncio.sleep(0.05)
-                if connection.link.phase is Phase.BOUND:
-                    pause = 0.2
-            await asyncio.sleep(pause)
-            pause = min(5.0, pause * 2)
-            if self._ready:
-                self._calls.set()
-
-    def _calling(self) -> Peer:
-        dialect = self._node.dialect(0)
-        window = self.options.window
-        peer = Peer(lambda now: Link(dialect, _TIMERS, window=window, is_server=False, now=now), self._called)
-        peer.dialect = dialect
-        return peer
-
-    def _called(self, connection: Connection, events: Sequence[Event]) -> None:
-        if not events:
-            options = self.options
-            sequence = self._node.sequence()
-            login = make_login(
-                *("sgip", options.login, options.secret),
-                sequence=sequence,
-                now=utc_now(),
-                direction=Direction.RECEIVE,
-            )
-            connection.link.log_in(login, self._loop.time())
-        self._happened(connection, events)

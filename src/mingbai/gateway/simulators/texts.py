@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ _OCTETS: Final = {"ucs2": 8, "gb18030": 15, "ascii": 0, "gsm7": 0}
 _GENERATED: Final = 2_000  # different texts; after them they come again, to other numbers
 _LONG: Final = 300  # characters at least of a long message: more than one part in every coding
 _DIGITS: Final = 11  # of a number whose prefix is given
+_NUMBER: Final = re.compile(r"\+?[0-9]{1,20}", re.ASCII)  # 21 octets in three of the protocols
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,9 @@ def read_numbers(path: Path) -> list[str]:
         raise BadValue(field="--to-file", value=str(path), expected="a file of numbers") from error
     if not found:
         raise BadValue(field="--to-file", value=str(path), expected="at least one number")
+    for number in found:
+        if not _NUMBER.fullmatch(number):
+            raise BadValue(field="--to-file", value=number, expected="numbers of at most 20 digits")
     return found
 
 
@@ -100,7 +105,7 @@ class Outbox:
         for number in range(1, self._count + 1):
             text = self._texts[(number - 1) % len(self._texts)]
             if self._long_share and self._random.random() < self._long_share:
-                text = " ".join([text] * (_LONG // len(text) + 1))
+                text = " ".join([text] * (_LONG // max(1, len(text)) + 1))
             if self._numbers:
                 to = self._numbers[(number - 1) % len(self._numbers)]
             else:
