@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = float("inf")  # when the timer wakes; uvloop's handles of the near future cannot say it
         self._stall: asyncio.TimerHandle | None = None
         self.link: Link
         self.peer: tuple[str, int] = ("", 0)
@@ -112,10 +113,11 @@ class Connection(asyncio.Protocol):
             transport.close()  # after what was written
             return
         due = self.link.due
-        if self._timer is not None and not self._timer.cancelled() and self._timer.when() <= due:
+        if self._timer is not None and self._due <= due:
             return  # it wakes early enough, and then sees
         if self._timer is not None:
             self._timer.cancel()
+        self._due = due
         self._timer = self._loop.call_at(due, self._tick) if due != float("inf") else None
 
     def leave(self) -> None:

@@ -117,7 +117,8 @@ class Doors:
         self._counter = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self.connections: set[Connection] = set()
-        self.unknown = 0  # that nobody logged in on yet
+        self._unknown: set[Connection] = set()  # that nobody logged in on yet
+        self._logging_in: set[Connection] = set()
         self.refused_logins = 0
         self.ports: dict[str, int] = {}
         exchange.call_back = self._call_back
@@ -146,6 +147,11 @@ class Doors:
             if connection.account is None:
                 connection.leave()
 
+    @property
+    def unknown(self) -> int:
+        """Connections that nobody logged in on yet."""
+        return len(self._unknown)
+
     # -- connections
 
     def _connection(self, protocol: str) -> Connection:
@@ -171,6 +177,10 @@ class Doors:
                 if isinstance(party, Partner):
                     party.answered(event)
             elif isinstance(event, LoginAsked):
+                if connection in self._logging_in:  # a second one before the first was answered
+                    connection.abort()
+                    continue
+                self._logging_in.add(connection)
                 task = self._exchange.loop.create_task(self._log_in(connection, event.pdu))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -198,15 +208,16 @@ class Doors:
         self._counter += 1
         connection.token = f"{id(self):x}-{self._counter}"
         self.connections.add(connection)
-        self.unknown += 1
+        self._unknown.add(connection)
         if len(self.connections) > _MOST_CONNECTIONS or self.unknown > _MOST_UNKNOWN:
             connection.abort()
 
     def _gone(self, connection: Connection, event: Gone) -> None:
         self.connections.discard(connection)
+        self._unknown.discard(connection)
+        self._logging_in.discard(connection)
         party = connection.account
         if party is None:
-            self.unknown -= 1
             return
         party.connections.discard(connection)
         if isinstance(party, Partner):
@@ -218,6 +229,8 @@ class Doors:
     async def _log_in(self, connection: Connection, login: Pdu) -> None:
         """Answer a login. One answer for all that is wrong, after the same work."""
         address, now = connection.peer[0], self._exchange.loop_time()
+        if connection.link.is_over:
+            return
         if self.guard.wait_s(address, now) > 0:
             self._deny(connection, login, Denied.BUSY, None, "too many failures")
             return
@@ -258,7 +271,7 @@ class Doors:
             if account is not None:
                 self._exchange.loop.create_task(self._exchange.shared.left(account.name, connection.token))
             return
-        self.unknown -= 1
+        self._unknown.discard(connection)
         party: Partner | Upstream
         if account is not None:
             party = self._exchange.partners[account.name]

@@ -87,6 +87,7 @@ class Upstream:
         self._bucket = TokenBucket.full(smsc.rate_per_s, self._loop.time())
         self._dialling: list[asyncio.Task[None]] = []
         self._wake: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
         self.paused_until = 0.0
         self._pause_s = 0.0
         self.retry_at: datetime | None = None
@@ -409,10 +410,10 @@ class Upstream:
         self.queue.appendleft(item)
 
     def _wake_at(self, when: float) -> None:
-        if self._wake is None or self._wake.when() > when or self._wake.cancelled():
+        if self._wake is None or self._wakes_at > when:
             if self._wake is not None:
                 self._wake.cancel()
-            self._wake = self._loop.call_at(when, self._woken)
+            self._wakes_at, self._wake = when, self._loop.call_at(when, self._woken)
 
     def _woken(self) -> None:
         self._wake = None
