@@ -249,11 +249,8 @@ def hand_down(settings: Settings) -> None:
     """What the command line said reaches the parts through the environment."""
     os.environ["MINGBAI_DATA"] = str(settings.data)
     os.environ["MINGBAI_CONSOLE__ADDRESS"] = settings.console.address
-    usual = type(settings.gateway)()
     for name in (*LISTENERS, "workers"):
-        value = getattr(settings.gateway, name)
-        if value != getattr(usual, name):
-            os.environ[f"MINGBAI_GATEWAY__{name.upper()}"] = str(value) or "off"
+        os.environ[f"MINGBAI_GATEWAY__{name.upper()}"] = str(getattr(settings.gateway, name)) or "off"
 
 
 # -- the parts

@@ -64,10 +64,10 @@ def demo(
         live = not no_console
         run_demo(stdout(), settings, messages=messages, seed=seed, rules=rules, model=model, kept=data, goes_on=live)
         if live:
-            from mingbai.cli.demo_console import free_address, run_console
+            from mingbai.cli.demo_console import free_address, free_listeners, run_console
 
             address = console or free_address(settings.console.address)
-            settings = load_settings(data=folder, console=address)
+            settings = load_settings(data=folder, console=address, gateway=free_listeners(settings))
             run_console(stdout(), settings, seed=seed, seconds=seconds, kept=data)
     return 0
 

@@ -1,8 +1,8 @@
-"""The end of the demo: the console, with today's traffic going on in it.
+"""The end of the demo: the console and the gateway, with today's traffic going on in them.
 
-The history is what the show has just decided, and today's messages until now. What comes after is sent, message by
-message, through the same screener and ledger that an operator runs. Two people are made, so that what needs two people
-can be tried; both come in by a one-time link.
+The history is what the show has just decided, and today's messages until now. What comes after is sent by providers
+through the gateway that an operator runs (`demo_gateway`). Two people are made, so that what needs two people can be
+tried; both come in by a one-time link.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import threading
 import time
-from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,20 +22,17 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.text import Text
 
+from mingbai.cli.demo_gateway import Traffic, apply_registry
 from mingbai.cli.words import _
 from mingbai.connectors.batch.engine import decide
 from mingbai.connectors.batch.record import Recorder
-from mingbai.connectors.screening_client import ScreenerUnavailable, ScreeningClient
 from mingbai.engines.scenarios.traffic import CHINA, traffic
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.schema import MESSAGE
 from mingbai.kernel.clock import utc_now
-from mingbai.kernel.errors import MingbaiError
 from mingbai.settings import Settings
 
-RATE_PER_S = 12.0  # what a reader can still follow on the overview
-_BATCH = 6
 _HISTORY_STEP_US = 300_000_000  # five minutes, so that no bar of a chart is empty for want of messages
 
 # Everything that one person may do without harm to the two-person rule, and the second person.
@@ -60,56 +55,6 @@ def record_today(
             counters.apply(update)
         recorder.record(part, decided.decisions, at=part.column("time")[-1].as_py())
     return int(batch.num_rows)
-
-
-def live_traffic(seed: int) -> Iterator[pa.RecordBatch]:
-    """Messages without an end, a few at a time, in the order of busy days; their time is when they are sent."""
-    number = 0
-    while True:
-        day = traffic(seed + 2 + number, 20_000, date(2026, 5, 1))
-        hours = np.asarray(day.column("time").cast(pa.int64())) // 3_600_000_000
-        busy = day.filter(pa.array((hours + 8) % 24 >= 9)).select(MESSAGE.names)
-        place = busy.schema.get_field_index("time")
-        for at in range(0, busy.num_rows, _BATCH):
-            part = busy.slice(at, _BATCH)
-            now = pa.array([utc_now()] * part.num_rows, busy.schema.field(place).type)
-            yield part.set_column(place, busy.schema.field(place), now)
-        number += 1
-
-
-class Feeder:
-    """Sends live traffic to the screener from a thread, until it is told to stop."""
-
-    def __init__(self, settings: Settings, seed: int) -> None:
-        self.sent = 0
-        self._client = ScreeningClient(settings.data)
-        self._seed = seed
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="demo-traffic", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(timeout=5)
-
-    def _run(self) -> None:
-        started = time.monotonic()
-        for batch in live_traffic(self._seed):
-            while not self._stop.is_set():
-                try:
-                    self._client.screen(batch)
-                    break
-                except ScreenerUnavailable:  # it is still starting, or starts again
-                    self._stop.wait(0.5)
-                    started = time.monotonic() - self.sent / RATE_PER_S
-                except MingbaiError:  # the demo's traffic is not worth more than a try
-                    self._stop.wait(1.0)
-                    break
-            self.sent += batch.num_rows
-            if self._stop.wait(max(0.0, started + self.sent / RATE_PER_S - time.monotonic())):
-                return
 
 
 def make_people(settings: Settings, *, now: datetime) -> dict[str, str]:
@@ -139,6 +84,13 @@ def free_address(wanted: str) -> str:
     return wanted
 
 
+def free_listeners(settings: Settings) -> dict[str, object]:
+    """The gateway's listeners on ports that nobody has, near the usual ones."""
+    given = settings.gateway
+    names = ("cmpp", "sgip", "smgp", "smpp", "http", "metrics")
+    return {name: free_address(getattr(given, name)) for name in names if getattr(given, name)} | {"workers": 1}
+
+
 def run_console(console: Console, settings: Settings, *, seed: int, seconds: float | None, kept: Path | None) -> None:
     """Serve the console with live traffic until Ctrl-C, or for so many seconds."""
     from mingbai import server
@@ -147,7 +99,9 @@ def run_console(console: Console, settings: Settings, *, seed: int, seconds: flo
     os.environ["MINGBAI_CONSOLE__REQUIRE_SECOND_FACTOR"] = "false"
     server.prepare(settings)
     links = make_people(settings, now=utc_now())
-    feeder = Feeder(settings, seed)
+    flow = Traffic(settings, seed)
+    flow.start_smscs()
+    apply_registry(settings, flow.registry())
     deadline = None if seconds is None else time.monotonic() + seconds
 
     def announce(link: str | None) -> None:
@@ -156,8 +110,11 @@ def run_console(console: Console, settings: Settings, *, seed: int, seconds: flo
         console.print(Text(f"  {link or links['demo']}", style="bold cyan"), soft_wrap=True)
         console.print(_("What needs a second person (approving rules, a second opinion), in another browser:"))
         console.print(Text(f"  {links['second']}", style="cyan"), soft_wrap=True)
-        console.print(Text(_("Traffic goes on while you look. Ctrl-C ends the demo."), style="dim"))
-        feeder.start()
+        say = _(
+            "Four providers send through the gateway in four protocols, to two SMSCs and back. Ctrl-C ends the demo."
+        )
+        console.print(Text(say, style="dim"))
+        flow.start()
 
     def tick() -> None:
         if deadline is not None and time.monotonic() > deadline:
@@ -168,7 +125,7 @@ def run_console(console: Console, settings: Settings, *, seed: int, seconds: flo
     except KeyboardInterrupt:
         pass
     finally:
-        feeder.stop()
+        flow.stop()
     if kept is not None:
         say = _("Everything is in {path}: mingbai serve --data {path}")
         console.print(say.format(path=kept), markup=False, soft_wrap=True)
