@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import random
@@ -187,6 +188,14 @@ async def test_every_id_is_accounted_for_over_kills_of_both_sides(
     assert len(missing) <= live["waiting_reports"], "whoever has no report is waited for still"
     assert {one.state for one in sender.reports} == {State.DELIVERED}
     assert live["queued"] == live["in_flight"] == 0
+    ends: Counter[str] = Counter()
+    for path in (tmp_path / "gateway" / "1" / "cdr").glob("*.csv"):
+        with path.open(encoding="utf-8") as lines:
+            ends.update(row["message_id"] for row in csv.DictReader(lines) if row["outcome"] != "refused")
+    assert max(ends.values()) == 1, "each id ends once"
+    ended = {name for message_id, name in sender.accepted.items() if ends[message_id]}
+    assert reported <= ended
+    assert len(set(sender.accepted.values()) - ended - in_doubt) <= live["waiting_reports"]
     found = verify(tmp_path)
     assert found.ok, found.findings
     await smsc.stop()

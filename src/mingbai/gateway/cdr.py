@@ -9,18 +9,15 @@ that an account can check it without us. Recipients are masked: settlement count
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
-from mingbai.kernel.clock import format_utc
 from mingbai.kernel.masking import masked_number
 from mingbai.ledger import KeyStore
 from mingbai.ledger.files import FileOps, make_dirs
@@ -33,9 +30,9 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cdr:
-    """One message's end. entry: its decision in the worker's ledger stream."""
+    """One message's end. Times are seconds since 1970. entry: its decision in the worker's ledger stream."""
 
     id: int
     account: str
@@ -49,6 +46,20 @@ class Cdr:
     outcome: str
     detail: str
     verdict: int
+    ended: float
+
+    def record(self) -> tuple[Any, ...]:  # Any: what MessagePack carries
+        return (
+            self.id, self.account, self.protocol, self.peer_id, self.source, self.destination, self.smsc, self.accepted,
+            self.entry, self.outcome, self.detail, self.verdict, self.ended,
+        )  # fmt: skip
+
+
+def _quoted(text: str) -> str:
+    """As RFC 4180 writes what may hold a comma."""
+    if "," in text or '"' in text or "\n" in text:
+        return '"' + text.replace('"', '""').replace("\n", " ") + '"'
+    return text
 
 
 class CdrWriter:
@@ -72,19 +83,32 @@ class CdrWriter:
         self._hour = ""
         self._open: dict[str, TextIO] = {}
         self._lines: dict[str, list[str]] = {}
+        self._second, self._written = -1, ""
         make_dirs(self._ops, folder)
 
     def write(self, cdr: Cdr) -> None:
-        now = self._clock()
-        row = io.StringIO()
-        csv.writer(row, lineterminator="\n").writerow(
+        """Take a line; `flush` hands it to the system."""
+        line = ",".join(
             (
-                cdr.id, cdr.account, cdr.protocol, cdr.peer_id, cdr.source, masked_number(cdr.destination), cdr.smsc,
-                format_utc(datetime.fromtimestamp(cdr.accepted, UTC)), format_utc(now), cdr.outcome, cdr.detail,
-                cdr.verdict, cdr.entry or "",
+                str(cdr.id), cdr.account, cdr.protocol, _quoted(cdr.peer_id), _quoted(cdr.source),
+                masked_number(cdr.destination), cdr.smsc, self._time(cdr.accepted), self._time(cdr.ended), cdr.outcome,
+                _quoted(cdr.detail), str(cdr.verdict), str(cdr.entry or ""),
             )
         )  # fmt: skip
-        self._lines.setdefault(cdr.account, []).append(row.getvalue())
+        self._lines.setdefault(cdr.account, []).append(line + "\n")
+
+    def restore(self, cdrs: Iterable[Cdr]) -> int:
+        """Lines that a kill kept from the file, as the journal has them; those that are there already are left out.
+
+        Call it before anything is written. Returns how many were missing.
+        """
+        known: set[str] = set()
+        for path in self._folder.glob("*.csv.open"):
+            known |= {line.partition(",")[0] for line in path.read_text("utf-8", "replace").splitlines()}
+        missing = [cdr for cdr in cdrs if str(cdr.id) not in known]
+        for cdr in missing:
+            self.write(cdr)
+        return len(missing)
 
     def flush(self) -> None:
         """Hand the lines to the system, and close the files of an hour that is over. Raises OSError."""
@@ -97,6 +121,14 @@ class CdrWriter:
             self._file(account).writelines(rows)
         for file in self._open.values():
             file.flush()
+
+    def _time(self, seconds: float) -> str:
+        """As `format_utc`, to the millisecond; most lines are of the same second as the one before."""
+        whole = int(seconds)
+        if whole != self._second:
+            self._second = whole
+            self._written = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._written}.{int((seconds - whole) * 1000):03d}Z"
 
     def close(self) -> None:
         """Close and sign what is open, also what an earlier run left."""

@@ -50,6 +50,7 @@ class Kind(IntEnum):
     ORIGINATED = 6
     STRAY = 7
     META = 8
+    CDR = 9
 
 
 Record = tuple[Any, ...]  # Any: what MessagePack carries

@@ -50,6 +50,7 @@ class Recovered:
 
     in_doubt: list[Item] = field(default_factory=list)
     strays: list[Record] = field(default_factory=list)
+    cdrs: list[Record] = field(default_factory=list)  # ends whose lines may not be in the file
     meta: dict[str, Any] = field(default_factory=dict)  # Any: JSON
     is_new_boot: bool = False
     last_entry: int = 0
@@ -106,6 +107,11 @@ class Store:
         if kind == Kind.META:
             found.meta |= number
             found.last_peer_ids |= number.get("last_peer_ids", {})
+            if "cdrs_until" in number:
+                found.cdrs = [one for one in found.cdrs if one[-1] > number["cdrs_until"]]
+            return
+        if kind == Kind.CDR:
+            found.cdrs.append(record[2:])
             return
         self._last_id = max(self._last_id, number)
         if kind == Kind.MOVE:
@@ -209,6 +215,10 @@ class Store:
         """Finished: nothing of it is kept."""
         self._drop(number)
         self._out.append((Kind.END.value, number))
+
+    def ended(self, number: int, cdr: Record) -> None:
+        """How something ended: its line goes into the file within a second, and into the journal at once."""
+        self._out.append((Kind.CDR.value, number, *cdr))
 
     def note(self, meta: dict[str, Any]) -> None:  # Any: JSON
         """Something that a start wants to know."""

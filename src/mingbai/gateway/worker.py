@@ -123,6 +123,9 @@ class Gateway:
         self._shared: Shared = InProcess() if url is None else InRedis(url.get_secret_value())
         self._shadow = Shadow(ledger, self.alarms)
         self._cdrs = CdrWriter(folder / "cdr", keys, on_closed=self._event, clock=utc_now)
+        restored = self._cdrs.restore(Cdr(*one) for one in self._recovered.cdrs)
+        if restored:
+            log.info("lines of call records were taken from the journal", extra={"count": restored})
         self.registry = RegistryFollower(settings.data, now=started)
         self.exchange = Exchange(
             ledger=ledger,
@@ -303,7 +306,9 @@ class Gateway:
 
     def _tick(self) -> None:
         self.exchange.tick()
+        until = utc_now().timestamp()
         self._cdrs.flush()
+        self._store.note({"cdrs_until": until})
 
     def _tidy(self) -> None:
         self.exchange.tidy()

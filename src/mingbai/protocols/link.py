@@ -83,7 +83,7 @@ class Timers:
 # -- events
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoginAsked:
     """The peer wants in: answer with `Link.let_in` or `Link.refuse`."""
 
@@ -98,7 +98,7 @@ class LoginAnswered:
     is_in: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the price of an object for each PDU
 class Asked:
     """A request: it wants exactly one `Link.answer`."""
 
@@ -112,7 +112,7 @@ class Told:
     pdu: Any  # Any: as above
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """The answer to what `Link.ask` sent. tag: what the caller gave with it."""
 

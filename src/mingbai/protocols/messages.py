@@ -18,7 +18,7 @@ from typing import Final
 
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols import cmpp, sgip, smgp, smpp
-from mingbai.protocols.long_messages import Mark, MarkKind, Part, part_of
+from mingbai.protocols.long_messages import Mark, MarkKind, Part, limit_of, part_of
 from mingbai.protocols.pdu import Pdu, text_of, tlv
 from mingbai.protocols.text import Coding, Encoding, best_coding, coding_of, decode, encode
 
@@ -250,19 +250,19 @@ def _recoded(message: ShortMessage, protocol: str, habits: Habits) -> ShortMessa
     header = message.content[: len(message.content) - len(part.payload)]
     text = decode(part.payload, coding).text
     best = best_coding(text, protocol, habits.alphabet)
-    content = header + encode(text, best)
-    if len(content) > MOST_OCTETS and (header or message.mark is not None):
-        expected = f"at most {MOST_OCTETS} octets in the other protocol's coding"
-        raise BadValue(field="content", value=len(content), expected=expected)
-    return replace(message, content=content, coding=best)
+    written, room = encode(text, best), limit_of(best.encoding, len(header))
+    if len(written) > room and (header or message.mark is not None):
+        expected = f"at most {room} octets in the other protocol's coding"
+        raise BadValue(field="content", value=len(written), expected=expected)
+    return replace(message, content=header + written, coding=best)
 
 
 def _write_cmpp(message: ShortMessage, version: int, habits: Habits) -> Pdu:
     kind = cmpp.Submit2 if version >> 4 == 2 else cmpp.Submit3
     mark = message.part().mark
     return kind(
-        src_id=_plain(message.source),
-        dest_terminal_id=tuple(map(_plain, message.destinations)),
+        src_id=_bare(message.source),
+        dest_terminal_id=tuple(map(_bare, message.destinations)),
         msg_content=message.content,
         msg_fmt=message.coding.octet,
         tp_udhi=int(message.has_header),
@@ -284,8 +284,8 @@ def _write_sgip(message: ShortMessage, version: int, habits: Habits) -> Pdu:
         Wanted.NONE: sgip.ReportFlag.NEVER,
     }
     return sgip.Submit(
-        sp_number=_plain(message.source),
-        user_number=tuple(_with_86(_plain(one)) for one in message.destinations),
+        sp_number=_bare(message.source),
+        user_number=tuple(_with_86(_bare(one)) for one in message.destinations),
         charge_number=sgip.SP_PAYS,
         message_content=message.content,
         message_coding=message.coding.octet,
@@ -311,8 +311,8 @@ def _write_smgp(message: ShortMessage, version: int, habits: Habits) -> Pdu:
         tlvs.append((int(smgp.Tag.PK_NUMBER), bytes((mark.number,))))
     kind = smgp.Submit13 if version and version >> 4 == 1 else smgp.Submit
     return kind(
-        src_term_id=_plain(message.source),
-        dest_term_id=tuple(map(_plain, message.destinations)),
+        src_term_id=_bare(message.source),
+        dest_term_id=tuple(map(_bare, message.destinations)),
         msg_content=message.content,
         msg_format=message.coding.octet,
         need_report=int(message.wanted is not Wanted.NONE),
@@ -366,6 +366,11 @@ _WRITERS: Final[dict[str, Callable[[ShortMessage, int, Habits], Pdu]]] = {
 
 def _plain(number: str) -> bytes:
     return number.encode("ascii", "replace")
+
+
+def _bare(number: str) -> bytes:
+    """CMPP, SGIP and SMGP write digits alone, also of international numbers."""
+    return _plain(number.removeprefix("+"))
 
 
 def _with_86(number: bytes) -> bytes:

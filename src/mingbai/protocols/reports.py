@@ -38,6 +38,7 @@ from mingbai.protocols.messages import (  # the same rules for both directions, 
     Habits,
     ShortMessage,
     _address,
+    _bare,
     _plain,
     _recoded,
     _with_86,
@@ -269,7 +270,7 @@ def write_report(report: Report, protocol: str, version: int = 0, habits: Habits
 
 def _report_cmpp(report: Report, version: int, zone: tzinfo, own_id: int) -> Pdu:
     is_2 = version >> 4 == 2
-    source, destination = _plain(report.source), _plain(report.destination)
+    source, destination = _bare(report.source), _bare(report.destination)
     content = (cmpp.Report2 if is_2 else cmpp.Report3)(
         msg_id=cmpp_id(report.message_id),
         stat=_stat(report.stat, report.state).encode(),
@@ -291,7 +292,7 @@ def _report_sgip(report: Report, version: int, zone: tzinfo, own_id: int) -> Pdu
             error = came
     return sgip.Report(
         submit_sequence=sgip_id(report.message_id),
-        user_number=_with_86(_plain(report.destination)),
+        user_number=_with_86(_bare(report.destination)),
         state=of_state.state,
         error_code=error,
     )
@@ -312,8 +313,8 @@ def _report_smgp(report: Report, version: int, zone: tzinfo, own_id: int) -> Pdu
         msg_id=_ten_octets(own_id),
         is_report=1,
         recv_time=_received(report.done, zone),
-        src_term_id=_plain(report.destination),
-        dest_term_id=_plain(report.source),
+        src_term_id=_bare(report.destination),
+        dest_term_id=_bare(report.source),
         msg_content=smgp.format_report(said),
     )
 
@@ -426,20 +427,20 @@ def _with_header(message: ShortMessage) -> ShortMessage:
 def _deliver_cmpp(message: ShortMessage, version: int, zone: tzinfo, own_id: int) -> Pdu:
     return (cmpp.Deliver2 if version >> 4 == 2 else cmpp.Deliver3)(
         msg_id=own_id,
-        dest_id=_plain(message.destinations[0]),
+        dest_id=_bare(message.destinations[0]),
         service_id=message.service.encode()[:10],
         tp_pid=message.protocol_id,
         tp_udhi=int(message.has_header),
         msg_fmt=message.coding.octet,
-        src_terminal_id=_plain(message.source),
+        src_terminal_id=_bare(message.source),
         msg_content=message.content,
     )
 
 
 def _deliver_sgip(message: ShortMessage, version: int, zone: tzinfo, own_id: int) -> Pdu:
     return sgip.Deliver(
-        user_number=_with_86(_plain(message.source)),
-        sp_number=_plain(message.destinations[0]),
+        user_number=_with_86(_bare(message.source)),
+        sp_number=_bare(message.destinations[0]),
         tp_pid=message.protocol_id,
         tp_udhi=int(message.has_header),
         message_coding=message.coding.octet,
@@ -460,8 +461,8 @@ def _deliver_smgp(message: ShortMessage, version: int, zone: tzinfo, own_id: int
         msg_id=_ten_octets(own_id),
         msg_format=message.coding.octet,
         recv_time=_received(message.at, zone),
-        src_term_id=_plain(message.source),
-        dest_term_id=_plain(message.destinations[0]),
+        src_term_id=_bare(message.source),
+        dest_term_id=_bare(message.destinations[0]),
         msg_content=message.content,
         tlvs=tuple(tlvs),
     )
