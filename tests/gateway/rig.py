@@ -372,11 +372,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running(data: Path, wanted: Registry, worker: int = 1, **gateway: object) -> AsyncIterator[Running]:
+async def running(
+    data: Path, wanted: Registry, worker: int = 1, *, publishes: bool = True, **gateway: object
+) -> AsyncIterator[Running]:
     """A worker with this registry."""
     os.environ["MINGBAI_DATA"] = str(data)
     settings = settings_for(data, **gateway)
-    publish_registry(data, wanted, open_keys(settings), now=utc_now(), by="test")
+    if publishes:
+        publish_registry(data, wanted, open_keys(settings), now=utc_now(), by="test")
     now = utc_now()
     with open_patiently(settings, stream_of(worker), now) as ledger:
         follower = PolicyFollower(data, now=now, rulebooks=RulebookCache())

@@ -21,6 +21,7 @@ from mingbai.gateway.limits import InProcess, InRedis, LoginGuard, Proofs, Share
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
 from mingbai.ledger.files import Bytes, FileOps
+from mingbai.protocols import cmpp
 from mingbai.protocols.receipts import State
 from tests.gateway.rig import HAM, PROTOCOLS, SECRET, SPAM, Provider, Smsc, registry, running, story
 from tests.peers.mail import free_port
@@ -97,6 +98,21 @@ async def test_versions_share_a_port(version: int, protocol: str, tmp_path: Path
         await provider.until(lambda: len(provider.reports) == 1)
         assert provider.reports[0].message_id == provider.answers[0][0]
     await smsc.stop()
+
+
+@pytest.mark.parametrize("version", [0x7F, 0x40, 0x10])
+@story
+async def test_a_version_that_is_not_spoken_is_told_so(version: int, tmp_path: Path) -> None:
+    async with running(tmp_path, registry((), ["cmpp"])) as gateway:
+        provider = Provider("cmpp", gateway.ports["cmpp"])
+        login = cmpp.Connect(
+            sequence=1, source_addr=b"901234", auth_source=bytes(16), version=version, timestamp=0
+        ).encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", provider.port)
+        writer.write(login)
+        answer = await reader.read()
+        assert answer[4:8] == b"\x80\0\0\x01" and 4 in answer[12:16]
+        writer.close()
 
 
 # ---- limits

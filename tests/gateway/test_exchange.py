@@ -521,3 +521,48 @@ async def test_an_expired_message_ends_as_expired(tmp_path: Path) -> None:
         assert provider.reports[0].state is State.EXPIRED
         assert provider.by_tag[tag][1] is not None, "one that is over already is not taken"
         assert [row["outcome"] for row in gateway.cdrs()] == ["expired"]
+
+
+@story
+async def test_what_waits_for_an_smsc_that_is_away_goes_by_the_next_one_as_soon_as_that_comes(tmp_path: Path) -> None:
+    first, second = await Smsc("smpp").start(), await Smsc("smpp").start()
+    port = second.port
+    await first.stop()
+    await second.stop()
+    async with running(tmp_path, registry([first, second], ["cmpp"])) as gateway:
+        provider = await Provider("cmpp", gateway.ports["cmpp"]).start()
+        for number in range(5):
+            provider.text(f"{HAM}{number}")
+        await provider.until(lambda: len(provider.answers) == 5)
+        await second.start(port)
+        await provider.until(lambda: len(provider.reports) == 5, 30.0)
+        assert len(second.received) == 5
+    await second.stop()
+
+
+@story
+async def test_a_start_without_a_readable_registry_waits_for_one(tmp_path: Path) -> None:
+    smsc = await Smsc("smpp", reports=False).start()
+    port = smsc.port
+    wanted = registry([smsc], ["cmpp"])
+    async with running(tmp_path, wanted) as gateway:
+        provider = await Provider("cmpp", gateway.ports["cmpp"]).start()
+        provider.text()
+        await gateway.until(lambda: gateway.gateway.exchange.store.awaiting == 1)
+        await smsc.stop()
+        provider.text(to="13800138001")
+        await provider.until(lambda: len(provider.answers) == 2)
+    path = tmp_path / "gateway" / "registry.json"
+    whole = path.read_text()
+    path.write_text("{")
+    await smsc.start(port)
+    async with running(tmp_path, wanted, publishes=False) as gateway:
+        exchange = gateway.gateway.exchange
+        assert [one.stage.name for one in exchange.store.items.values()] == ["QUEUED"]
+        path.write_text(whole)
+        await gateway.until(lambda: len(smsc.received) == 2)
+        smsc._report(smsc.connections[-1], smsc.received[0], "1001")
+        provider = await Provider("cmpp", gateway.ports["cmpp"]).start()
+        await provider.until(lambda: len(provider.reports) == 1)
+        assert exchange.totals["dead"] == 0
+    await smsc.stop()

@@ -110,10 +110,8 @@ def run_console(console: Console, settings: Settings, *, seed: int, seconds: flo
         console.print(Text(f"  {link or links['demo']}", style="bold cyan"), soft_wrap=True)
         console.print(_("What needs a second person (approving rules, a second opinion), in another browser:"))
         console.print(Text(f"  {links['second']}", style="cyan"), soft_wrap=True)
-        say = _(
-            "Four providers send through the gateway in four protocols, to two SMSCs and back. Ctrl-C ends the demo."
-        )
-        console.print(Text(say, style="dim"))
+        console.print(Text(_("Four providers send through the gateway, each in its own protocol."), style="dim"))
+        console.print(Text(_("Traffic goes on while you look. Ctrl-C ends the demo."), style="dim"))
         flow.start()
 
     def tick() -> None:

@@ -528,7 +528,7 @@ class RegistryFollower:
             self.problem = None if self.in_force.version == 0 else "the registry is gone"
             return False
         self.problem = None
-        is_new = found.version != self.in_force.version
+        is_new = (found.version, found.at) != (self.in_force.version, self.in_force.at)
         self.in_force = found
         return is_new
 

@@ -234,6 +234,9 @@ class Doors:
         if self.guard.wait_s(address, now) > 0:
             self._deny(connection, login, Denied.BUSY, None, "too many failures")
             return
+        if isinstance(login, cmpp.Connect) and login.version >> 4 not in (2, 3):
+            self._deny(connection, login, Denied.VERSION, None, "a version that is not spoken here", counts=False)
+            return
         name = claimed(login)
         protocol = connection.dialect.name
         account = self._exchange.registry.by_login.get((protocol, name))

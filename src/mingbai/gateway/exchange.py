@@ -86,6 +86,9 @@ class Exchange:
         self.totals: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
         self.is_draining = False
+        self.is_registry_known = True  # False: at a start without one that can be read; what is queued waits for it
+        self._is_started = False
+        self._orphans: dict[int, float] = {}  # awaited messages whose SMSC is in the registry no more, and their end
         self.sgip_sequences = identities.sgip
         self.deliver_id = identities.deliver_id
         self.peer_id = identities.peer_id
@@ -128,12 +131,10 @@ class Exchange:
     def start(self, recovered: Recovered) -> None:
         """Take up what the journal has. The registry is in force already."""
         self._pipeline.start()
+        self._is_started = True
         for item in recovered.in_doubt:
             self.in_doubt(item)
-        for awaited in self.store.all_awaited():
-            upstream = self.upstreams.get(awaited.smsc)
-            if upstream is not None and awaited.upstream_id:
-                upstream.matcher.add(awaited.upstream_id, awaited.id, self.seconds())
+        self._await_again(None)
         for _, number, smsc, _, values, _ in recovered.strays:
             if (found := self.upstreams.get(smsc)) is not None:
                 found.reported(report_of(values), stray=number)
@@ -151,6 +152,18 @@ class Exchange:
         for one in told:
             self._tell(one)
         self.wake()
+
+    def _await_again(self, name: str | None) -> None:
+        """Let the reports of an SMSC (None: of all) find the messages that the journal has."""
+        for awaited in self.store.all_awaited():
+            if name is not None and awaited.smsc != name:
+                continue
+            upstream = self.upstreams.get(awaited.smsc)
+            if upstream is None:
+                self._orphans[awaited.id] = awaited.expires
+            elif awaited.upstream_id:
+                self._orphans.pop(awaited.id, None)
+                upstream.matcher.add(awaited.upstream_id, awaited.id, self.seconds())
 
     def _doubt_after_power_cut(self, queued: list[Item]) -> list[Item]:
         """The last marks before the power went may be lost: as many as the windows held may have gone."""
@@ -204,7 +217,12 @@ class Exchange:
             if account.name in self.partners:
                 self.partners[account.name].update(account)
             else:
-                self.partners[account.name] = Partner(account, self)
+                partner = self.partners[account.name] = Partner(account, self)
+                if self._is_started:
+                    told: list[Owed | Originated] = [*self.store.owed.values(), *self.store.originated.values()]
+                    for one in told:
+                        if one.account == account.name:
+                            partner.tell(one)
         for name, partner in list(self.partners.items()):
             known = registry.account_of.get(name)
             if known is None or not known.active:
@@ -222,6 +240,8 @@ class Exchange:
             upstream = self.upstreams.get(smsc.name)
             if upstream is None:
                 upstream = self.upstreams[smsc.name] = Upstream(smsc, self)
+                if self._is_started:
+                    self._await_again(smsc.name)
                 if smsc.active:
                     upstream.start()
             elif not upstream.update(smsc):
@@ -479,7 +499,9 @@ class Exchange:
         """Give an item to the first SMSC of its route that can take it; to the first at all where none can."""
         found = self.routes.find(item.account, item.message.source, item.destination)
         if found is None:
-            self.dead(item, "no_route")
+            item.stage, item.smsc = Stage.QUEUED, ""
+            if self.is_registry_known:
+                self.dead(item, "no_route")
             return
         names = [name for name in found[1] if name in self.upstreams]
         left = [name for name in names if name not in item.tried] or names
@@ -739,13 +761,24 @@ class Exchange:
                 connection.rate.sample(connection.link.received + connection.link.sent, at)
             upstream.expire(now)
             self._dirty[upstream] = None
+            if upstream.queue and not upstream.bound and any(one.is_open for one in self.upstreams.values()):
+                waiting, upstream.queue = list(upstream.queue), type(upstream.queue)()
+                for item in waiting:  # another SMSC of the route may have come up since
+                    self.queue(item)
         for item in list(self.store.items.values()):
             if item.stage is Stage.HELD and item.due <= now:
                 self._hold_over(item)
             elif item.stage in (Stage.QUEUED, Stage.DEAD) and item.expires <= now:
                 self.expired(item)
-        for owed in [one for one in self.store.owed.values() if one.expires <= now]:
-            self.undeliverable(owed)
+        told: list[Owed | Originated] = [*self.store.owed.values(), *self.store.originated.values()]
+        for one in told:
+            if one.expires <= now:
+                self.undeliverable(one)
+        for number in [number for number, end in self._orphans.items() if end <= now]:
+            del self._orphans[number]
+            self.never_reported(number)
+        if not self._journal.is_synced:  # marks wait for the next acknowledgement to be synced; at most a second
+            self._durable.then(lambda: None)
         self.wake()
 
     def _hold_over(self, item: Item) -> None:

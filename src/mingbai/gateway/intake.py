@@ -11,17 +11,17 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from mingbai.connectors.gateway_registry import Mode, Party, Route, TrafficClass
+from mingbai.connectors.gateway_registry import Mode, Party, Protocol, Route, TrafficClass
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.disposition import Action
 from mingbai.gateway.items import Item, Owed, Stage
 from mingbai.gateway.routing import may_send
 from mingbai.kernel.errors import BadValue
-from mingbai.protocols.long_messages import Joined, parts_of
+from mingbai.protocols.long_messages import Joined, limit_of, parts_of
 from mingbai.protocols.messages import MOST_OCTETS, ShortMessage, Wanted, read_submit
 from mingbai.protocols.pdu import Pdu
 from mingbai.protocols.reports import Refusal, answer_submit, refuse_submit
-from mingbai.protocols.text import Encoding, decode
+from mingbai.protocols.text import Encoding, Flag, best_coding, decode
 
 if TYPE_CHECKING:
     from mingbai.gateway.exchange import Exchange
@@ -112,7 +112,8 @@ class Intake:
         marked = message.part() if message.has_header or message.mark is not None else None
         is_part = marked is not None and marked.mark is not None and marked.mark.total > 1
         ask.open_rows = 0 if is_part else len(message.destinations)
-        pieces = _pieces(message, exchange.store.next_id()) if partner.protocol == "http" else [message]
+        is_cut = partner.protocol == "http" or self._is_too_long(message, partner, routes)
+        pieces = _pieces(message, exchange.store.next_id()) if is_cut else [message]
         for place, destination in enumerate(message.destinations):
             items = [
                 Item(
@@ -190,6 +191,16 @@ class Intake:
             routes.append(found[0])
         return None, routes
 
+    def _is_too_long(self, message: ShortMessage, partner: Partner, routes: list[Route | None]) -> bool:
+        """Whether it came whole by SMPP, whose messages have any length, and an SMSC of its routes takes parts only."""
+        if partner.protocol != "smpp" or message.has_header or message.mark is not None:
+            return False
+        encoding = message.coding.encoding
+        if encoding is Encoding.BINARY or len(message.content) <= _room(encoding):
+            return False
+        known = self._exchange.registry.smsc_of
+        return any(known[name].protocol is not Protocol.SMPP for one in routes if one for name in one.to)
+
     def _refuse(self, connection: Connection, pdu: Pdu, why: Refusal, partner: Partner) -> None:
         partner.refused += 1
         self._exchange.counted(why)
@@ -202,14 +213,30 @@ def _text(message: ShortMessage) -> str:
     return decode(message.content, message.coding).text
 
 
+_EVERYWHERE: Final = (Encoding.ASCII, Encoding.UCS2, Encoding.GB18030)  # codings that every protocol has
+
+
+def _room(encoding: Encoding) -> int:
+    """Octets that are one short message in every protocol: what is written anew may need two a character."""
+    return limit_of(encoding) if encoding in _EVERYWHERE else MOST_OCTETS // 2
+
+
 def _pieces(message: ShortMessage, reference: int) -> list[ShortMessage]:
     """A text of any length, in as many parts as it takes; the first one's report stands for all."""
-    if len(message.content) <= MOST_OCTETS:
+    if len(message.content) <= _room(message.coding.encoding):
         return [message]
-    contents = parts_of(_text(message), message.coding, reference & 0xFF)
-    is_long = len(contents) > 1
+    text, coding = decode(message.content, message.coding), message.coding
+    if text.flags & (Flag.REPLACED | Flag.CUT):
+        return [message]  # nothing that could not be read is written anew
+    if coding.encoding not in _EVERYWHERE:
+        coding = best_coding(text.text, "cmpp", Encoding.ASCII)
+    contents = parts_of(text.text, coding, reference & 0xFF)
+    if len(contents) == 1:
+        return [message]
     return [
-        replace(message, content=one, has_header=is_long, wanted=message.wanted if place == 0 else Wanted.NONE)
+        replace(
+            message, content=one, coding=coding, has_header=True, wanted=message.wanted if place == 0 else Wanted.NONE
+        )
         for place, one in enumerate(contents)
     ]
 

@@ -81,11 +81,10 @@ class Partner:
                 if self._exchange.store.owed.get(one.id) is not one and one.id not in self._exchange.store.originated:
                     continue  # it ended meanwhile
                 try:
-                    pdu = self._written(one, version)
-                except BadValue:
+                    connection.link.ask(self._written(one, version), one, now)
+                except BadValue:  # its protocol has no room for it
                     self._exchange.undeliverable(one)
                     continue
-                connection.link.ask(pdu, one, now)
                 connection.touched = True
 
     def _written(self, one: Owed | Originated, version: int) -> Pdu:

@@ -23,6 +23,7 @@ from mingbai.gateway.limits import TokenBucket
 from mingbai.gateway.meter import Rate
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
+from mingbai.protocols import sgip
 from mingbai.protocols.dialects import CmppDialect, Dialect, SgipDialect, SmgpDialect, SmppDialect
 from mingbai.protocols.link import (
     Answered,
@@ -99,6 +100,10 @@ class Upstream:
 
     def _set_habits(self) -> None:
         self.habits = habits_of(self.smsc)
+        own = sgip.Sequences(self.smsc.node) if self.smsc.node else None
+        self._sequences: Any = (  # Any: `dialects.Sequences`
+            self._exchange.sgip_sequences if own is None else lambda: own.next(self._exchange.now())
+        )
         self._protocol = self.smsc.protocol.value
 
     # -- life
@@ -123,7 +128,7 @@ class Upstream:
         for connection in self.connections:
             connection.link.window = smsc.window
         changed = {name for name in type(smsc).model_fields if getattr(before, name) != getattr(smsc, name)}
-        return not changed - {"window", "rate_per_s", "alphabet", "zone", "fields"}
+        return not changed - {"window", "rate_per_s", "alphabet", "zone", "fields", "node"}
 
     def bounce(self) -> int:
         """Leave all connections; they are dialled again at once."""
@@ -176,7 +181,7 @@ class Upstream:
         """One connection, from the first octet to the last."""
         smsc = self.smsc
         ended = self._loop.create_future()
-        dialect = dialect_of(self._protocol, smsc.version_number, self._exchange.sgip_sequences)
+        dialect = dialect_of(self._protocol, smsc.version_number, self._sequences)
 
         def make(now: float) -> Link:
             return Link(dialect, Timers(), window=smsc.window, is_server=False, now=now)
@@ -395,7 +400,12 @@ class Upstream:
         now = self._loop.time()
         for connection, item, pdu in picked:
             if connection.link.room:
-                connection.link.ask(pdu, item, now)
+                try:
+                    connection.link.ask(pdu, item, now)
+                except BadValue as error:  # a field that the protocol has no room for: nothing was sent
+                    self._exchange.unwritable(item, str(error))
+                    self._exchange.wake(self)
+                    continue
                 if self._protocol == "sgip":
                     connection.requests[item.id] = pdu
                 connection.touched = True

@@ -166,6 +166,15 @@ class Gateway:
         self._commands = CommandFollower(settings.data, self._recovered.meta.get("command"))
         self._tasks: list[asyncio.Task[None]] = []
 
+    def _look_for_stranded(self) -> None:
+        """Fewer workers than before: what the others had not finished waits in their journals."""
+        workers = max(1, self._settings.gateway.workers)
+        for folder in sorted((self._settings.data / "gateway").glob("*/")):
+            if folder.name.isdigit() and int(folder.name) > workers and any(folder.glob("journal-*.log")):
+                detail = f"worker {folder.name} is not run any more; start it once more to finish what it took on"
+                self.alarms.raise_("journal_stranded", detail, utc_now())
+                log.error("a worker's journal is left alone", extra={"worker": folder.name})
+
     def _ended(self, cdr: Cdr) -> None:
         self._cdrs.write(cdr)
         assert self._traces is not None
@@ -199,8 +208,10 @@ class Gateway:
         """Take up what the journal has, dial the SMSCs, open the doors."""
         self._shadow.start()
         self._keeper.start()
+        self.exchange.is_registry_known = self.registry.problem is None
         self.exchange.apply(self.registry.in_force.registry)
         self.exchange.start(self._recovered)
+        self._look_for_stranded()
         await self.live.open()
         if self._settings.gateway.workers > 1:
             self.siblings.start()
@@ -264,6 +275,7 @@ class Gateway:
 
     def _poll(self) -> None:
         if self.registry.poll():
+            self.exchange.is_registry_known = True
             self.exchange.apply(self.registry.in_force.registry)
             found = self.registry.in_force
             self._event("gateway.registry", {"version": found.version, "by": found.by})
