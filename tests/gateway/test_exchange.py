@@ -192,13 +192,13 @@ async def test_a_held_message_waits_for_a_person(tmp_path: Path) -> None:
         await provider.until(lambda: len(provider.answers) == 2)
         assert not smsc.received and not provider.reports, "an answer, and no report before somebody decided"
         first, second = sorted(one.entry for one in gateway.gateway.exchange.store.items.values())
-        assert gateway.gateway.exchange.release(first) == 1
+        assert gateway.gateway.exchange.orders.release(first) == 1
         await provider.until(lambda: len(provider.reports) == 1)
         assert provider.reports[0].state is State.DELIVERED and len(smsc.received) == 1
-        assert gateway.gateway.exchange.refuse_held(second) == 1
+        assert gateway.gateway.exchange.orders.refuse_held(second) == 1
         await provider.until(lambda: len(provider.reports) == 2)
         assert provider.reports[1].state is State.REJECTED and len(smsc.received) == 1
-        assert gateway.gateway.exchange.release(second) == 0, "once"
+        assert gateway.gateway.exchange.orders.release(second) == 0, "once"
     await smsc.stop()
 
 
@@ -408,9 +408,9 @@ async def test_after_enough_tries_a_message_is_a_dead_letter_that_a_person_can_s
         assert not provider.reports
         first, second = sorted(exchange.store.items)
         smsc.refuse = lambda message: None
-        assert exchange.resend([first]) == 1
+        assert exchange.orders.resend([first]) == 1
         await provider.until(lambda: len(provider.reports) == 1)
-        assert exchange.drop([second, first]) == 1
+        assert exchange.orders.drop([second, first]) == 1
         await provider.until(lambda: len(provider.reports) == 2)
         assert provider.reports[1].state is State.UNDELIVERABLE
         assert sorted(row["outcome"] for row in gateway.cdrs()) == ["dead_letter", "delivered"]
@@ -437,7 +437,7 @@ async def test_sent_and_not_answered_is_in_doubt(rule: str, outcome: str | None,
         await smsc.start(port)
         if outcome is None:
             assert [one.stage.name for one in exchange.store.items.values()] == ["DOUBT"] * 3
-            assert exchange.resend(list(exchange.store.items)) == 3
+            assert exchange.orders.resend(list(exchange.store.items)) == 3
             outcome = "delivered"
         if outcome == "delivered":
             await provider.until(lambda: len(provider.reports) == 3)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mingbai.gateway.exchange import owed_for
+from mingbai.gateway.dispatch import owed_for
 from mingbai.gateway.items import Item, Originated, Stage, packed, unpacked
 from mingbai.gateway.journal import Journal
 from mingbai.gateway.store import Store

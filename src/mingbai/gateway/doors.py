@@ -416,8 +416,12 @@ def declined(pdu: Pdu) -> Pdu:
         return cmpp.answer(pdu, time=pdu.time, type=pdu.type, code=pdu.code)
     if isinstance(pdu, cmpp.Cancel2 | cmpp.Cancel3):
         return cmpp.answer(pdu, success_id=1)
+    if isinstance(pdu, cmpp.Deliver2 | cmpp.Deliver3):
+        return cmpp.answer(pdu, msg_id=pdu.msg_id, result=int(cmpp.Result.COMMAND))
     if isinstance(pdu, cmpp.CmppPdu):
         return cmpp.answer(pdu, result=int(cmpp.Result.COMMAND))
+    if isinstance(pdu, smgp.Deliver):
+        return smgp.answer(pdu, msg_id=pdu.msg_id, status=int(smgp.Status.COMMAND))
     if isinstance(pdu, smgp.SmgpPdu):
         return smgp.answer(pdu, status=int(smgp.Status.COMMAND))
     assert isinstance(pdu, sgip.SgipPdu)

@@ -15,30 +15,33 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 
-from mingbai.connectors.gateway_registry import Account, InDoubt, Mode, Registry
+from mingbai.connectors.gateway_registry import Account, Mode, Registry
 from mingbai.connectors.screening_client import ScreenerBusy
 from mingbai.engines.screening.schema import MESSAGE
 from mingbai.gateway.cdr import Cdr, CdrWriter
 from mingbai.gateway.connection import Connection
+from mingbai.gateway.dispatch import Dispatch, cdr_of, owed_for
 from mingbai.gateway.disposition import Action, action_of
 from mingbai.gateway.identities import Identities
 from mingbai.gateway.intake import Ask, Intake, Row, answer_of, is_network
-from mingbai.gateway.items import Awaited, Item, Originated, Outcome, Owed, Stage
+from mingbai.gateway.items import Item, Originated, Outcome, Owed, Stage
 from mingbai.gateway.journal import Journal, JournalCannotWrite
 from mingbai.gateway.limits import Shared
 from mingbai.gateway.meter import Alarms, Meter
+from mingbai.gateway.orders import Orders
 from mingbai.gateway.partner import Partner
 from mingbai.gateway.pipeline import Answer, Pipeline, Submission
 from mingbai.gateway.prefixing import warned
-from mingbai.gateway.routing import AccessCodes, Portability, Routes
+from mingbai.gateway.recovery import await_again, take_up
+from mingbai.gateway.routing import AccessCodes, Portability, Routes, read_portability
 from mingbai.gateway.store import Durable, Recovered, Store
-from mingbai.gateway.upstream import Upstream, report_of
+from mingbai.gateway.upstream import Upstream
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Reason
@@ -46,7 +49,7 @@ from mingbai.ledger import KeyStore, Ledger, LedgerError
 from mingbai.protocols.messages import ShortMessage, Wanted
 from mingbai.protocols.pdu import Pdu
 from mingbai.protocols.receipts import State
-from mingbai.protocols.reports import Refusal, Report
+from mingbai.protocols.reports import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -88,31 +91,32 @@ class Exchange:
         self.is_draining = False
         self.is_registry_known = True  # False: at a start without one that can be read; what is queued waits for it
         self._is_started = False
-        self._orphans: dict[int, float] = {}  # awaited messages whose SMSC is in the registry no more, and their end
+        self.orphans: dict[int, float] = {}  # awaited messages whose SMSC is in the registry no more, and their end
         self.sgip_sequences = identities.sgip
         self.deliver_id = identities.deliver_id
         self.peer_id = identities.peer_id
         self.on_ended: Callable[[Cdr], None] = cdrs.write
         self.call_back: Callable[[Partner], None] = lambda partner: None
         self.on_stray: Callable[[int, str, Any], None] = lambda number, smsc, values: None  # Any: `upstream.report_of`
-        self._handed_over: set[int] = set()
         self._identities = identities
         self._ledger = ledger
         self._journal = journal
         self._clock = clock
-        self._intake = Intake(self)
+        self.intake = Intake(self)
+        self.dispatch = Dispatch(self)
+        self.orders = Orders(self)
         self._pipeline = make_pipeline(self._recorded)
         self._durable = Durable(journal, self._sync_failed)
         self._rows: list[Row] = []
-        self._dirty: dict[Upstream | Partner, None] = {}
+        self.dirty: dict[Upstream | Partner, None] = {}
         self._acks: list[tuple[Connection, Pdu]] = []
         self._waiting: list[Callable[[], object]] = []
         self._answered, self._latency_s = 0, 0.0
         self._pendings: list[Ask] = []
         self._is_woken = False
         self._portability: tuple[tuple[str, float] | None, Portability] = (None, Portability())
-        self.submits = self._intake.submits
-        self.message = self._intake.message
+        self.submits = self.intake.submits
+        self.message = self.intake.message
 
     # -- time
 
@@ -132,61 +136,8 @@ class Exchange:
         """Take up what the journal has. The registry is in force already."""
         self._pipeline.start()
         self._is_started = True
-        for item in recovered.in_doubt:
-            self.in_doubt(item)
-        self._await_again(None)
-        for _, number, smsc, _, values, _ in recovered.strays:
-            if (found := self.upstreams.get(smsc)) is not None:
-                found.reported(report_of(values), stray=number)
-                found.park_again(report_of(values), number)
-            else:
-                self.store.end(number)
-        queued = [one for one in self.store.items.values() if one.stage is Stage.QUEUED]
-        if recovered.is_new_boot:
-            queued = self._doubt_after_power_cut(queued)
-        for item in queued:
-            self.queue(item)
-        for item in [one for one in self.store.items.values() if one.stage is Stage.PENDING]:
-            self._pend_again(item)
-        told: list[Owed | Originated] = [*self.store.owed.values(), *self.store.originated.values()]
-        for one in told:
-            self._tell(one)
+        take_up(self, recovered)
         self.wake()
-
-    def _await_again(self, name: str | None) -> None:
-        """Let the reports of an SMSC (None: of all) find the messages that the journal has."""
-        for awaited in self.store.all_awaited():
-            if name is not None and awaited.smsc != name:
-                continue
-            upstream = self.upstreams.get(awaited.smsc)
-            if upstream is None:
-                self._orphans[awaited.id] = awaited.expires
-            elif awaited.upstream_id:
-                self._orphans.pop(awaited.id, None)
-                upstream.matcher.add(awaited.upstream_id, awaited.id, self.seconds())
-
-    def _doubt_after_power_cut(self, queued: list[Item]) -> list[Item]:
-        """The last marks before the power went may be lost: as many as the windows held may have gone."""
-        most = sum(one.smsc.window * one.smsc.connections for one in self.upstreams.values())
-        queued.sort(key=lambda item: item.id)
-        for item in queued[:most]:
-            item.reason = "power_cut"
-            self.in_doubt(item)
-        return queued[most:]
-
-    def _pend_again(self, item: Item) -> None:
-        partner = self.partners.get(item.account)
-        if partner is None:
-            self.dead(item, "account_gone")
-            return
-        part = item.message.part()
-        if part.mark is None:
-            self.dead(item, "part_unreadable")
-            return
-        for joined in partner.joiner.add(
-            item.account, item.message.source, item.destination, part, item, self.seconds()
-        ):
-            self._intake.joined(partner, joined)
 
     async def stop(self) -> None:
         """Decide what came, answer it, hear the SMSCs' answers, leave. The rest stays on the disk."""
@@ -232,7 +183,7 @@ class Exchange:
                     del self.partners[name]
         self._apply_smscs(registry)
         for item in [one for one in self.store.items.values() if one.stage is Stage.QUEUED and not one.smsc]:
-            self.queue(item)
+            self.dispatch.queue(item)
         self.wake()
 
     def _apply_smscs(self, registry: Registry) -> None:
@@ -241,7 +192,7 @@ class Exchange:
             if upstream is None:
                 upstream = self.upstreams[smsc.name] = Upstream(smsc, self)
                 if self._is_started:
-                    self._await_again(smsc.name)
+                    await_again(self, smsc.name)
                 if smsc.active:
                     upstream.start()
             elif not upstream.update(smsc):
@@ -253,7 +204,7 @@ class Exchange:
                 if not self.store.awaiting:
                     del self.upstreams[name]
                 for item in waiting:
-                    self.queue(item)
+                    self.dispatch.queue(item)
 
     async def _restart(self, upstream: Upstream) -> None:
         await upstream.stop()
@@ -261,8 +212,6 @@ class Exchange:
             upstream.start()
 
     def _ported(self, registry: Registry) -> Portability:
-        from mingbai.gateway.routing import read_portability
-
         if not registry.portability:
             return Portability()
         path = Path(registry.portability)
@@ -400,7 +349,7 @@ class Exchange:
                 owed.segment = row.segment
                 self.store.owed[owed.id] = owed
                 self.store.count(owed)
-                self._tell(owed)
+                self.dispatch.tell(owed)
             for item in row.items:
                 self.ended(cdr_of(item, Outcome.REFUSED, "screen"))
         else:
@@ -410,7 +359,7 @@ class Exchange:
                 self._warn(row.items, row)
             elif action is Action.FORWARD:
                 for item in row.items:
-                    self.queue(item)
+                    self.dispatch.queue(item)
         self._done(ask, row, None)
 
     def _decided_parts(self, row: Row) -> None:
@@ -419,7 +368,7 @@ class Exchange:
         for item in items:
             item.entry, item.verdict = row.entry, row.verdict
             if row.action in (Action.SWALLOW, Action.REFUSE):
-                self.reject(item, "screen")
+                self.dispatch.reject(item, "screen")
                 continue
             held = row.action is Action.HOLD
             item.stage = Stage.HELD if held else Stage.QUEUED
@@ -429,7 +378,7 @@ class Exchange:
             self._warn(items, row)
         elif row.action in (Action.FORWARD, Action.TRY_LATER):
             for item in items:
-                self.queue(item)
+                self.dispatch.queue(item)
 
     def _warn(self, items: list[Item], row: Row) -> None:
         """The same message with a warning before it: in as many parts as it takes then."""
@@ -452,7 +401,7 @@ class Exchange:
                 self.store.accept(extra)
                 items.append(extra)
         for item in items:
-            self.queue(item)
+            self.dispatch.queue(item)
 
     def _done(self, ask: Ask, row: Row | None, refusal: Refusal | None) -> None:
         """One row of a request is decided; the request is answered when all are."""
@@ -466,7 +415,7 @@ class Exchange:
         if ask.open_rows <= 0:
             if ask.accepted:  # the answer cannot say that some recipients were refused: their reports do
                 for item in ask.blocked:
-                    self._report(item, State.REJECTED)
+                    self.dispatch.end_with_report(item, State.REJECTED)
             self.answer(ask, None if ask.accepted else ask.refusal)
 
     def answer(self, ask: Ask, refusal: Refusal | None) -> None:
@@ -487,263 +436,20 @@ class Exchange:
             return
         ask.connection.link.answer(answer_of(ask, partner.account.blocked_code))
         ask.connection.touched = True
-        self._dirty[partner] = None
+        self.dirty[partner] = None
 
     def counted(self, why: Refusal) -> None:
         self.totals["refused"] += 1
         self.refusals[why.name.lower()] += 1
-
-    # -- to SMSCs
-
-    def queue(self, item: Item) -> None:
-        """Give an item to the first SMSC of its route that can take it; to the first at all where none can."""
-        found = self.routes.find(item.account, item.message.source, item.destination)
-        if found is None:
-            item.stage, item.smsc = Stage.QUEUED, ""
-            if self.is_registry_known:
-                self.dead(item, "no_route")
-            return
-        names = [name for name in found[1] if name in self.upstreams]
-        left = [name for name in names if name not in item.tried] or names
-        if not left:
-            self.dead(item, "no_route")
-            return
-        chosen = next((name for name in left if self.upstreams[name].is_open), left[0])
-        upstream = self.upstreams[chosen]
-        item.stage, item.smsc = Stage.QUEUED, chosen
-        upstream.queue.append(item)
-        self._dirty[upstream] = None
-
-    def forwarded(self, item: Item, upstream: Upstream, upstream_id: str) -> None:
-        """An SMSC took it."""
-        self.totals["forwarded"] += 1
-        if item.message.wanted is Wanted.NONE or not upstream_id:
-            self.store.end(item.id)
-            self.ended(cdr_of(item, Outcome.DELIVERED, "accepted"))
-            return
-        self.store.awaits(item, upstream_id, item.expires + _REPORT_S)
-        upstream.awaits(upstream_id, item.id)
-
-    def refused_upstream(self, item: Item, said: str) -> None:
-        """An SMSC will not have it: its sender learns so."""
-        self.totals["refused_upstream"] += 1
-        self.reject(item, f"smsc {item.smsc}: {said}")
-
-    def throttled(self, item: Item, upstream: Upstream, said: str) -> None:
-        """An SMSC wants it later: at the head of the queue again, or to the dead letters after enough tries."""
-        item.attempts += 1
-        traffic = self.registry.class_of.get(item.traffic)
-        if traffic is not None and item.attempts >= traffic.attempts:
-            self.dead(item, said)
-            return
-        upstream.put_back(item)
-
-    def in_doubt(self, item: Item) -> None:
-        """Sent, and no answer: the class says what to do."""
-        self.totals["in_doubt"] += 1
-        traffic = self.registry.class_of.get(item.traffic)
-        rule = traffic.in_doubt if traffic is not None else InDoubt.ASK
-        if rule is InDoubt.RESEND:
-            self._event("gateway.resolved", {"id": str(item.id), "how": "resent", "smsc": item.smsc})
-            item.stage, item.reason = Stage.QUEUED, "in_doubt_resent"
-            self.store.moved(item)
-            self.queue(item)
-            return
-        self._event(
-            "gateway.in_doubt",
-            {"id": str(item.id), "account": item.account, "smsc": item.smsc, "entry": item.entry, "rule": rule.value},
-        )
-        if rule is InDoubt.DROP:
-            self.store.end(item.id)
-            self.ended(cdr_of(item, Outcome.IN_DOUBT, "not sent again"))
-            return
-        item.stage, item.reason = Stage.DOUBT, item.reason or "no_answer"
-        self.store.moved(item)
-
-    def dead(self, item: Item, reason: str) -> None:
-        """Nobody takes it: it lies where a person sees it."""
-        self.totals["dead"] += 1
-        item.stage, item.reason = Stage.DEAD, reason[:120]
-        self.store.moved(item)
-        self._event(
-            "gateway.dead_lettered",
-            {"id": str(item.id), "account": item.account, "smsc": item.smsc or None, "reason": item.reason,
-             "entry": item.entry},
-        )  # fmt: skip
-
-    def unwritable(self, item: Item, why: str) -> None:
-        """The SMSC's protocol cannot carry it."""
-        self.dead(item, f"unwritable: {why}")
-
-    def expired(self, item: Item) -> None:
-        self.totals["expired"] += 1
-        self._report(item, State.EXPIRED)
-        self.ended(cdr_of(item, Outcome.EXPIRED, item.stage.name.lower()))
-
-    def reject(self, item: Item, by: str) -> None:
-        """It ends here: refused by the screen, a person or an SMSC."""
-        self._report(item, State.REJECTED)
-        self.ended(cdr_of(item, Outcome.REFUSED, by))
-
-    # -- reports
-
-    def reported(self, handle: int, report: Report) -> None:
-        """What became of a message: its account is told, and it ends."""
-        awaited = self.store.awaited(handle)
-        if awaited is None or not report.state.is_final:
-            return
-        outcome = _OUTCOMES.get(report.state, Outcome.REFUSED)
-        self.totals["delivered" if outcome is Outcome.DELIVERED else "undelivered"] += 1
-        if awaited.wanted == Wanted.NONE or (awaited.wanted == Wanted.FAILURE and report.state is State.DELIVERED):
-            self.store.end(handle)
-        else:
-            done = report.done.timestamp() if report.done is not None else self.seconds()
-            owed = Owed(
-                awaited.id, awaited.account, awaited.protocol, awaited.peer_id, awaited.source, awaited.destination,
-                awaited.accepted, report.state, report.stat, report.error, done, self.seconds() + _REPORT_S,
-            )  # fmt: skip
-            self.store.owes(owed)
-            self._tell(owed)
-        self.ended(cdr_of(awaited, outcome, report.stat or report.state.name.lower()))
-
-    def never_reported(self, handle: int) -> None:
-        awaited = self.store.awaited(handle)
-        if awaited is not None:
-            self.store.end(handle)
-            self.totals["unreported"] += 1
-            self.ended(cdr_of(awaited, Outcome.IN_DOUBT, "no report came"))
-
-    def unmatched(self, number: int) -> None:
-        """A report whose message nobody knows; it may be another worker's, who took it."""
-        if number in self._handed_over:
-            self._handed_over.discard(number)
-            return
-        self.totals["reports_unmatched"] += 1
-        self.store.end(number)
-
-    def handed_over(self, number: int) -> None:
-        """Another worker knew the message of a report that is parked here."""
-        self._handed_over.add(number)
-        self.store.end(number)
-        self.wake()
-
-    def take_over(self, one: Owed | Originated) -> None:
-        """From another worker: its account is connected here."""
-        if one.id in self.store.owed or one.id in self.store.originated:
-            return
-        if isinstance(one, Owed):
-            self.store.owes(one)
-        else:
-            self.store.originate(one)
-        self._tell(one)
 
     def when_durable(self, done: Callable[[], object]) -> None:
         """Call `done` once everything noted so far is on the disk."""
         self._waiting.append(done)
         self.wake()
 
-    def _report(self, item: Item, state: State) -> None:
-        """End an item, and let its account know."""
-        if item.message.wanted is Wanted.NONE:
-            self.store.end(item.id)
-            return
-        owed = owed_for(item, state, self.seconds())
-        self.store.owes(owed)
-        self._tell(owed)
-
-    def originated(self, message: ShortMessage, protocol: str) -> bool:
-        """A subscriber wrote to an access code: its owner gets it. False: nobody has that code."""
-        name = self.codes.owner(message.destinations[0])
-        if name is None:
-            self.totals["originated_unrouted"] += 1
-            return False
-        one = Originated(self.store.next_id(), name, protocol, message, self.seconds(), self.seconds() + _REPORT_S)
-        self.store.originate(one)
-        self._tell(one)
-        self.totals["originated"] += 1
-        return True
-
-    def _tell(self, one: Owed | Originated) -> None:
-        partner = self.partners.get(one.account)
-        if partner is not None:
-            partner.tell(one)
-
-    def told(self, one: Owed | Originated) -> None:
-        self.store.end(one.id)
-
-    def undeliverable(self, one: Owed | Originated) -> None:
-        """Its account refuses it again and again, or has no way to hear it."""
-        self.totals["untold"] += 1
-        self.store.end(one.id)
-
     def acknowledge(self, connection: Connection, answer: Pdu) -> None:
         """Answer when everything that was noted so far is on the disk."""
         self._acks.append((connection, answer))
-
-    # -- what people order
-
-    def release(self, entry: int) -> int:
-        """A held message may go."""
-        found = [one for one in self.store.items.values() if one.entry == entry and one.stage is Stage.HELD]
-        for item in found:
-            item.stage, item.reason = Stage.QUEUED, "released"
-            self.store.moved(item)
-            self.queue(item)
-        self.wake()
-        return len(found)
-
-    def refuse_held(self, entry: int) -> int:
-        found = [one for one in self.store.items.values() if one.entry == entry and one.stage is Stage.HELD]
-        for item in found:
-            self.reject(item, "review")
-        self.wake()
-        return len(found)
-
-    def resend(self, numbers: Sequence[int]) -> int:
-        """Dead letters and messages in doubt: once more."""
-        done = 0
-        for number in numbers:
-            item = self.store.items.get(number)
-            if item is not None and item.stage in (Stage.DEAD, Stage.DOUBT):
-                if item.stage is Stage.DOUBT:
-                    self._event("gateway.resolved", {"id": str(item.id), "how": "resent by a person"})
-                item.stage, item.attempts, item.tried, item.reason = Stage.QUEUED, 0, (), "resent"
-                item.expires = max(item.expires, self.seconds() + 3600.0)
-                self.store.moved(item)
-                self.queue(item)
-                done += 1
-        self.wake()
-        return done
-
-    def drop(self, numbers: Sequence[int]) -> int:
-        done = 0
-        for number in numbers:
-            item = self.store.items.get(number)
-            if item is None:
-                continue
-            if item.stage is Stage.DEAD:
-                self._report(item, State.UNDELIVERABLE)
-                self.ended(cdr_of(item, Outcome.DEAD_LETTER, item.reason))
-                done += 1
-            elif item.stage is Stage.DOUBT:
-                self._event("gateway.resolved", {"id": str(item.id), "how": "not sent again"})
-                self.store.end(item.id)
-                self.ended(cdr_of(item, Outcome.IN_DOUBT, "not sent again"))
-                done += 1
-        self.wake()
-        return done
-
-    def bounce(self, kind: str, name: str) -> int:
-        if kind == "smsc":
-            upstream = self.upstreams.get(name)
-            return 0 if upstream is None else upstream.bounce()
-        partner = self.partners.get(name)
-        bound = [] if partner is None else list(partner.connections)
-        for connection in bound:
-            connection.leave()
-        return len(bound)
-
-    # -- by the clock
 
     def tick(self) -> None:
         """Every second: what is due."""
@@ -753,42 +459,33 @@ class Exchange:
             for connection in partner.connections:
                 connection.rate.sample(connection.link.received + connection.link.sent, at)
             for joined in partner.joiner.expire(now):
-                self._intake.joined(partner, joined)
-            self._dirty[partner] = None
+                self.intake.joined(partner, joined)
+            self.dirty[partner] = None
         for upstream in self.upstreams.values():
             upstream.rate.sample(upstream.sent, at)
             for connection in upstream.connections:
                 connection.rate.sample(connection.link.received + connection.link.sent, at)
             upstream.expire(now)
-            self._dirty[upstream] = None
+            self.dirty[upstream] = None
             if upstream.queue and not upstream.bound and any(one.is_open for one in self.upstreams.values()):
                 waiting, upstream.queue = list(upstream.queue), type(upstream.queue)()
                 for item in waiting:  # another SMSC of the route may have come up since
-                    self.queue(item)
+                    self.dispatch.queue(item)
         for item in list(self.store.items.values()):
             if item.stage is Stage.HELD and item.due <= now:
-                self._hold_over(item)
+                self.dispatch.hold_over(item)
             elif item.stage in (Stage.QUEUED, Stage.DEAD) and item.expires <= now:
-                self.expired(item)
+                self.dispatch.expired(item)
         told: list[Owed | Originated] = [*self.store.owed.values(), *self.store.originated.values()]
         for one in told:
             if one.expires <= now:
-                self.undeliverable(one)
-        for number in [number for number, end in self._orphans.items() if end <= now]:
-            del self._orphans[number]
-            self.never_reported(number)
+                self.dispatch.undeliverable(one)
+        for number in [number for number, end in self.orphans.items() if end <= now]:
+            del self.orphans[number]
+            self.dispatch.never_reported(number)
         if not self._journal.is_synced:  # marks wait for the next acknowledgement to be synced; at most a second
             self._durable.then(lambda: None)
         self.wake()
-
-    def _hold_over(self, item: Item) -> None:
-        traffic = self.registry.class_of.get(item.traffic)
-        if traffic is not None and traffic.after_hold == "refuse":
-            self.reject(item, "hold_over")
-            return
-        item.stage, item.reason = Stage.QUEUED, "hold_over"
-        self.store.moved(item)
-        self.queue(item)
 
     def tidy(self) -> None:
         try:
@@ -801,7 +498,7 @@ class Exchange:
     def wake(self, who: Upstream | Partner | None = None) -> None:
         """Something happened; `_settle` follows in this turn of the loop."""
         if who is not None:
-            self._dirty[who] = None
+            self.dirty[who] = None
         if not self._is_woken:
             self._is_woken = True
             self.loop.call_soon(self._settle)
@@ -813,7 +510,7 @@ class Exchange:
             self._answered = 0
         if self._rows:
             self._screen()
-        dirty, self._dirty = list(self._dirty), {}
+        dirty, self.dirty = list(self.dirty), {}
         picked = [(one, one.pick()) for one in dirty if isinstance(one, Upstream)]
         try:
             self.store.flush()
@@ -860,7 +557,7 @@ class Exchange:
         for upstream, ready in picked:
             for _, item, _ in reversed(ready):
                 upstream.put_back(item)
-            self._dirty[upstream] = None
+            self.dirty[upstream] = None
         self.loop.call_later(_AGAIN_S, self.wake)
 
     def _sync_failed(self, error: JournalCannotWrite) -> None:
@@ -895,41 +592,3 @@ class Exchange:
             yield path
         finally:
             os.unlink(path)
-
-
-_OUTCOMES: Final = {
-    State.DELIVERED: Outcome.DELIVERED,
-    State.ACCEPTED: Outcome.DELIVERED,
-    State.EXPIRED: Outcome.EXPIRED,
-    State.UNKNOWN: Outcome.IN_DOUBT,
-}
-
-
-def owed_for(item: Item, state: State, now: float) -> Owed:
-    """The report of a message that ends here, with us."""
-    return Owed(
-        item.id, item.account, item.protocol, item.peer_id, item.message.source, item.destination, item.accepted,
-        state, "", "", now, now + _REPORT_S,
-    )  # fmt: skip
-
-
-def cdr_of(one: Item | Awaited, outcome: Outcome, detail: str) -> Cdr:
-    return Cdr(
-        id=one.id,
-        account=one.account,
-        protocol=one.protocol,
-        peer_id=one.peer_id,
-        source=one.message.source if isinstance(one, Item) else one.source,
-        destination=one.destination,
-        smsc=one.smsc,
-        accepted=one.accepted,
-        entry=one.entry,
-        outcome=outcome.value,
-        detail=detail,
-        verdict=one.verdict if isinstance(one, Item) else 0,
-        ended=time.time(),
-    )
-
-
-def soon(now: datetime, seconds: float) -> datetime:
-    return now + timedelta(seconds=seconds)

@@ -107,7 +107,7 @@ class HttpDoor:
         taken = [one for one in partner.outbox if str(one.id) in wanted]
         for one in taken:
             partner.outbox.remove(one)
-            self._exchange.told(one)
+            self._exchange.dispatch.told(one)
         self._exchange.wake(partner)
         return web.json_response({"taken": len(taken)})
 

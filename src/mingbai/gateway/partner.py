@@ -83,7 +83,7 @@ class Partner:
                 try:
                     connection.link.ask(self._written(one, version), one, now)
                 except BadValue:  # its protocol has no room for it
-                    self._exchange.undeliverable(one)
+                    self._exchange.dispatch.undeliverable(one)
                     continue
                 connection.touched = True
 
@@ -97,11 +97,11 @@ class Partner:
         """It took a report or a message, or did not."""
         one: Owed | Originated = event.tag
         if refusal_of(event.pdu) is None:
-            self._exchange.told(one)
+            self._exchange.dispatch.told(one)
             return
         one.attempts += 1
         if one.attempts >= _TRIES:
-            self._exchange.undeliverable(one)
+            self._exchange.dispatch.undeliverable(one)
         else:
             self._loop.call_later(_AGAIN_S, self.tell, one)
 

@@ -81,7 +81,7 @@ class Siblings:
             rows = [(number, smsc, values) for number, (smsc, values) in offered.items()]
             for number in await self._post(path, "reports", rows):
                 offered.pop(number, None)
-                self._exchange.handed_over(number)
+                self._exchange.dispatch.handed_over(number)
             if not offered:
                 return
 
@@ -95,7 +95,7 @@ class Siblings:
                 if taken:
                     for one in [one for one in partner.outbox if one.id in taken]:
                         partner.outbox.remove(one)
-                        self._exchange.told(one)
+                        self._exchange.dispatch.told(one)
                     self._exchange.wake(partner)
                     break
 
@@ -138,7 +138,7 @@ class Siblings:
             one: Owed | Originated = owed_of(record, -1) if record[0] == Kind.REPORT else originated_of(record, -1)
             partner = exchange.partners.get(one.account)
             if partner is not None and partner.receivers:
-                exchange.take_over(one)
+                exchange.dispatch.take_over(one)
                 taken.append(one.id)
         await self._durable()
         return web.Response(body=self._encoder.encode(taken))

@@ -259,11 +259,11 @@ class Upstream:
             self.last_error = event.why.value
             log.warning("an SMSC's connection ended", extra={"smsc": self.smsc.name, "why": event.why.value})
         for item in event.in_doubt:
-            self._exchange.in_doubt(item)
+            self._exchange.dispatch.in_doubt(item)
         if not self.bound and self.queue:
             waiting, self.queue = self.queue, deque()
             for item in waiting:
-                self._exchange.queue(item)
+                self._exchange.dispatch.queue(item)
 
     def _answered(self, connection: Connection, event: Answered) -> None:
         item: Item = event.tag
@@ -272,7 +272,7 @@ class Upstream:
         if refusal is None:
             self._pause_s = 0.0
             request = connection.requests.pop(item.id, None) if self._protocol == "sgip" else None
-            self._exchange.forwarded(item, self, id_of_answer(event.pdu, request))
+            self._exchange.dispatch.forwarded(item, self, id_of_answer(event.pdu, request))
             return
         said, is_temporary = refusal
         connection.refused += 1
@@ -280,7 +280,7 @@ class Upstream:
         if is_temporary:
             self._throttled(item, said)
         else:
-            self._exchange.refused_upstream(item, said)
+            self._exchange.dispatch.refused_upstream(item, said)
 
     def _throttled(self, item: Item, said: str) -> None:
         """The whole queue waits, the message at its head: order is kept, and the peer is not asked in vain."""
@@ -289,7 +289,7 @@ class Upstream:
             self._pause_s = min(_LONGEST_THROTTLE_S, max(_FIRST_THROTTLE_S, self._pause_s * 2))
             self.paused_until = now + self._pause_s
             self._wake_at(self.paused_until)
-        self._exchange.throttled(item, self, said)
+        self._exchange.dispatch.throttled(item, self, said)
 
     def asked(self, connection: Connection, pdu: Pdu) -> None:
         """The SMSC brings a report or a subscriber's message. It is answered when that is on the disk."""
@@ -302,7 +302,7 @@ class Upstream:
             return
         if isinstance(found, Report):
             self.reported(found)
-        elif not self._exchange.originated(found, self._protocol):
+        elif not self._exchange.dispatch.originated(found, self._protocol):
             connection.link.answer(answer_deliver(pdu, is_ok=False))
             return
         self._exchange.acknowledge(connection, answer_deliver(pdu))
@@ -318,7 +318,7 @@ class Upstream:
         elif found is not None:
             handle = found.handle
         if handle is not None:
-            self._exchange.reported(handle, report)
+            self._exchange.dispatch.reported(handle, report)
             if stray:
                 self._exchange.store.end(stray)
         elif not stray:
@@ -326,7 +326,7 @@ class Upstream:
             number = self._exchange.store.stray(self.smsc.name, report.message_id, values)
             self._exchange.on_stray(number, self.smsc.name, values)
             for _, late in self.matcher.park(report.message_id, (report, number), now, is_final=is_final):
-                self._exchange.unmatched(late)
+                self._exchange.dispatch.unmatched(late)
 
     def is_own(self, report: Report) -> bool:
         """Whether it is of a message that went out by this worker."""
@@ -340,7 +340,7 @@ class Upstream:
         """A message got its id; reports that came before are its own."""
         for report, number in self.matcher.add(upstream_id, handle, self._exchange.seconds()):
             self._exchange.store.end(number)
-            self._exchange.reported(handle, report)
+            self._exchange.dispatch.reported(handle, report)
 
     def _by_recipient(self, handles: Sequence[int], report: Report) -> int | None:
         from mingbai.gateway.routing import national
@@ -376,14 +376,14 @@ class Upstream:
             if item.stage is not Stage.QUEUED:
                 continue  # it was dropped meanwhile
             if item.expires <= seconds:
-                self._exchange.expired(item)
+                self._exchange.dispatch.expired(item)
                 continue
             connection, free = room[place]
             try:
                 version = getattr(connection.dialect, "version", 0)
                 pdu = write_submit(item.message, self._protocol, version, self.habits)
             except BadValue as error:
-                self._exchange.unwritable(item, str(error))
+                self._exchange.dispatch.unwritable(item, str(error))
                 continue
             item.stage, item.smsc = Stage.SENT, self.smsc.name
             self._exchange.store.moved(item)
@@ -403,7 +403,7 @@ class Upstream:
                 try:
                     connection.link.ask(pdu, item, now)
                 except BadValue as error:  # a field that the protocol has no room for: nothing was sent
-                    self._exchange.unwritable(item, str(error))
+                    self._exchange.dispatch.unwritable(item, str(error))
                     self._exchange.wake(self)
                     continue
                 if self._protocol == "sgip":
@@ -432,9 +432,9 @@ class Upstream:
     def expire(self, now: float) -> None:
         handles, late = self.matcher.expire(now)
         for handle in handles:
-            self._exchange.never_reported(handle)
+            self._exchange.dispatch.never_reported(handle)
         for _, number in late:
-            self._exchange.unmatched(number)
+            self._exchange.dispatch.unmatched(number)
 
 
 def _declined(pdu: Pdu) -> Pdu:

@@ -301,13 +301,13 @@ class Gateway:
             if op in ("release", "refuse"):
                 if command["stream"] == stream_of(self.worker):
                     entry = int(str(command["seq"]))
-                    done = exchange.release(entry) if op == "release" else exchange.refuse_held(entry)
+                    done = exchange.orders.release(entry) if op == "release" else exchange.orders.refuse_held(entry)
             elif op in ("resend", "drop"):
                 given = command["ids"]
                 numbers = [int(str(one)) for one in given] if isinstance(given, list) else []
-                done = exchange.resend(numbers) if op == "resend" else exchange.drop(numbers)
+                done = exchange.orders.resend(numbers) if op == "resend" else exchange.orders.drop(numbers)
             elif op == "bounce":
-                done = exchange.bounce(str(command["kind"]), str(command["name"]))
+                done = exchange.orders.bounce(str(command["kind"]), str(command["name"]))
             else:
                 detail = "no such order"
         except (KeyError, ValueError) as error:
