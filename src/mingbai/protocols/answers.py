@@ -175,7 +175,7 @@ _CODES: Final = {reason: tuple(map(int, codes)) for reason, codes in _REFUSALS.i
 
 
 def refuse_submit(request: Pdu, why: Refusal, *, code: int | None = None) -> Pdu:
-    """The message is not taken: the protocol's own code for the reason, or the operator's (`code`).
+    """The message is not taken: the protocol's own code for the reason, or the operator's (`code`) where it has room.
 
     Raises BadValue for a PDU that is no message from a provider.
     """
@@ -184,6 +184,8 @@ def refuse_submit(request: Pdu, why: Refusal, *, code: int | None = None) -> Pdu
     except KeyError:
         raise _no_submit(request) from None
     made: Pdu = kind(sequence=request.sequence)
+    if code is not None and code > 0xFF and kind in (cmpp.SubmitResp2, sgip.SubmitResp):
+        code = None  # CMPP 2.0 and SGIP say it in one octet
     setattr(made, field, _CODES[why][column] if code is None else code)
     return made
 

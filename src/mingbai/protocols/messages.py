@@ -250,11 +250,12 @@ def _recoded(message: ShortMessage, protocol: str, habits: Habits) -> ShortMessa
     header = message.content[: len(message.content) - len(part.payload)]
     text = decode(part.payload, coding).text
     best = best_coding(text, protocol, habits.alphabet)
-    written, room = encode(text, best), limit_of(best.encoding, len(header))
-    if len(written) > room and (header or message.mark is not None):
-        expected = f"at most {room} octets in the other protocol's coding"
-        raise BadValue(field="content", value=len(written), expected=expected)
-    return replace(message, content=header + written, coding=best)
+    written = encode(text, best)
+    content = header + written
+    if len(written) > limit_of(best.encoding, len(header)) and (header or message.mark is not None):
+        expected = f"at most {MOST_OCTETS} octets in the other protocol's coding"
+        raise BadValue(field="content", value=len(content), expected=expected)
+    return replace(message, content=content, coding=best)
 
 
 def _write_cmpp(message: ShortMessage, version: int, habits: Habits) -> Pdu:
