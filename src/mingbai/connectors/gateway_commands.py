@@ -14,8 +14,9 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -43,40 +44,69 @@ def commands_path(data_dir: Path) -> Path:
     return data_dir / "gateway" / "commands.jsonl"
 
 
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order to write. id: of one that may have been written before, when whoever wrote it died before it could
+    say so: it is not written twice. None: a new one."""
+
+    op: str
+    by: str
+    fields: Mapping[str, Any]  # Any: JSON
+    id: str | None = None
+
+
 def append_command(
-    data_dir: Path, op: str, *, now: datetime, by: str, id: str | None = None, ops: FileOps | None = None, **fields: Any
+    data_dir: Path, op: str, *, now: datetime, by: str, id: str | None = None, **fields: Any
 ) -> str:  # Any: JSON
     """Write one order down; returns its id when it is on the disk.
 
-    id: of an order that may have been written before, when whoever wrote it died before it could say so: it is not
-    written twice. Raises BadValue for an order that no gateway would understand, OSError.
+    Raises BadValue for an order that no gateway would understand, OSError.
     """
-    _check(op, fields)
-    ops = ops or FileOps()
-    given = id or str(IdSource().new(now))
-    whole = {"id": given, "at": format_utc(as_utc(now, "now")), "by": by, "op": op, **fields}
-    line = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return append_commands(data_dir, [Order(op, by, fields, id)], now=now)[0]
+
+
+def append_commands(data_dir: Path, orders: Sequence[Order], *, now: datetime, ops: FileOps | None = None) -> list[str]:
+    """Write orders down, in one sync; returns their ids. Raises as `append_command`, and then none is written."""
+    for order in orders:
+        _check(order.op, order.fields)
+    if not orders:
+        return []
+    ops, source, at = ops or FileOps(), IdSource(), format_utc(as_utc(now, "now"))
+    ids = [order.id or str(source.new(now)) for order in orders]
     path = commands_path(data_dir)
     make_dirs(ops, path.parent)
     with _only_one(path.parent):
-        if id is not None and _is_there(path, id):
-            return given
-        _rotate(path, ops)
-        is_new = not path.exists()
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-        try:
-            size = os.fstat(fd).st_size
-            torn = b"\n" if size and os.pread(fd, 1, size - 1) != b"\n" else b""
-            ops.write_at(fd, size, [torn + line])
-            ops.sync(fd)
-        finally:
-            os.close(fd)
-        if is_new:
-            ops.sync_dir(path.parent)
-    return given
+        there = _there(path, {order.id for order in orders if order.id is not None})
+        lines = [
+            _line({"id": id, "at": at, "by": order.by, "op": order.op, **order.fields})
+            for id, order in zip(ids, orders, strict=True)
+            if id not in there
+        ]
+        if lines:
+            _rotate(path, ops)
+            _write(path, lines, ops)
+    return ids
 
 
-def _check(op: str, fields: dict[str, Any]) -> None:  # Any: JSON
+def _line(order: Mapping[str, Any]) -> bytes:  # Any: JSON
+    return json.dumps(order, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _write(path: Path, lines: list[bytes], ops: FileOps) -> None:
+    is_new = not path.exists()
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+    try:
+        size = os.fstat(fd).st_size
+        is_torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        ops.write_at(fd, size, [b"\n" if is_torn else b"", *lines])
+        ops.sync(fd)
+    finally:
+        os.close(fd)
+    if is_new:
+        ops.sync_dir(path.parent)
+
+
+def _check(op: str, fields: Mapping[str, Any]) -> None:  # Any: JSON
     wanted = OPS.get(op)
     if wanted is None:
         raise BadValue(field="op", value=op, expected=f"one of {', '.join(OPS)}")
@@ -109,17 +139,18 @@ def _before(path: Path) -> Path:
     return path.with_name(path.name + ".1")
 
 
-def _is_there(path: Path, id: str) -> bool:
-    wanted = f'{{"id":"{id}",'.encode()
-    for one in (path, _before(path)):
+def _there(path: Path, ids: set[str]) -> set[str]:
+    """Which of these orders were written lately."""
+    found: set[str] = set()
+    for one in (path, _before(path)) if ids else ():
         try:
             with one.open("rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _LOOK_BACK))
-                if wanted in file.read():
-                    return True
+                text = file.read().decode(errors="replace")
         except FileNotFoundError:
             continue
-    return False
+        found |= {id for id in ids if f'{{"id":"{id}",' in text}
+    return found
 
 
 @contextmanager

@@ -105,6 +105,7 @@ _TAGS = {
     "review": "The review desk: take, decide, undo; whole campaigns; the team.",
     "rulebook": "Rules in force, drafts, two-person approval, replay.",
     "model": "Models: learn, compare, shadow, approve, back; drift.",
+    "gateway": "The SMS gateway: accounts, SMSCs, routes; what it does now; dead letters; orders to it.",
     "people": "Accounts, roles, units, teams, sessions, tokens.",
     "data requests": "What subscribers ask about their own data.",
     "webhooks": "Other systems that are told of events.",

@@ -6,6 +6,8 @@
     [[token]]     account name scopes expires_at rate_per_minute
     [[webhook]]   name url kinds active
     [rulebook]    file or text, comment, author, approver
+    [gateway]     portability complete; [[gateway.account]] [[gateway.smsc]] [[gateway.route]] [[gateway.class]]
+                  [[gateway.range]]: fields of the gateway's registry
 
 docs/reference/configuration.md describes each.
 """
@@ -26,6 +28,7 @@ from pydantic import ValidationError
 from mingbai.connectors.ledger_access import open_keys
 from mingbai.contexts.audit import services as audit
 from mingbai.contexts.messaging.services import configuration as messaging
+from mingbai.contexts.messaging.services import gateway_configuration
 from mingbai.contexts.people.services import configuration as people
 from mingbai.contexts.people.services.configuration import Step
 from mingbai.kernel.clock import format_utc
@@ -36,6 +39,7 @@ class Wanted(people.PeopleWanted):
     """A whole file."""
 
     rulebook: messaging.RulebookWanted | None = None
+    gateway: gateway_configuration.GatewayWanted | None = None
 
 
 class ConfigurationUnreadable(MingbaiError):
@@ -63,6 +67,8 @@ def read_file(path: Path) -> Wanted:
         raise BadValue(field=place, value=_short(first["input"]), expected=expected) from None
     if wanted.rulebook is not None:
         wanted = wanted.model_copy(update={"rulebook": wanted.rulebook.read(path.parent)})
+    if wanted.gateway is not None:
+        wanted = wanted.model_copy(update={"gateway": wanted.gateway.read(path.parent)})
     return wanted
 
 
@@ -76,6 +82,8 @@ def plan(wanted: Wanted, *, actor: str, now: datetime) -> list[Step]:
     steps = people.plan(wanted, actor=actor, now=now, keys=lambda: open_keys(settings.MINGBAI))
     if wanted.rulebook is not None:
         steps += messaging.plan(wanted.rulebook, actor=actor, now=now)
+    if wanted.gateway is not None:
+        steps += gateway_configuration.plan(wanted.gateway, actor=actor, now=now)
     return steps
 
 
@@ -100,6 +108,11 @@ def export(*, now: datetime) -> str:
     for name, rows in people.export(now=now).items():
         parts += [f"\n[[{name}]]\n" + _fields(row) for row in rows]
     parts.append("\n[rulebook]\n" + _fields(messaging.export(now=now)))
+    own, exported = gateway_configuration.export()
+    parts += ["\n[gateway]\n" + _fields(own)] if own else []
+    for one in exported:
+        comments = "".join(f"{comment}\n" for comment in one.comments)
+        parts.append(f"\n[[gateway.{one.table}]]\n{_fields(one.fields)}{comments}")
     return "".join(parts)
 
 

@@ -20,6 +20,7 @@ NAVIGATION = (
     ("review_lead", "gauge", _("Review team"), Action.LEAD_REVIEW, "t"),
     ("rulebook", "scroll-text", _("Rulebook"), Action.SEE_RULES, "b"),
     ("model", "brain-circuit", _("Model"), Action.SEE_MODEL, "d"),
+    ("gateway", "waypoints", _("Gateway"), Action.SEE_GATEWAY, "w"),
     ("people", "users", _("People"), Action.SEE_PEOPLE, "p"),
     ("my_data", "shield-user", _("My data"), Action.ASK_ABOUT_OWN_DATA, "y"),
     ("audit", "file-clock", _("Audit"), Action.SEE_AUDIT, "a"),

@@ -8,6 +8,6 @@ from importlib.util import find_spec
 from django.urls import URLPattern, URLResolver
 
 urlpatterns: list[URLPattern | URLResolver] = []
-for area in ("overview", "messages", "campaigns", "review", "rulebook", "model"):
+for area in ("overview", "messages", "campaigns", "review", "rulebook", "model", "gateway"):
     if find_spec(f"mingbai.contexts.messaging.views.{area}"):
         urlpatterns += import_module(f"mingbai.contexts.messaging.views.{area}").urlpatterns

@@ -41,6 +41,9 @@ class Action(StrEnum):
     ASK_ABOUT_OWN_DATA = "ask_about_own_data"
     ANSWER_DATA_REQUESTS = "answer_data_requests"
     SCREEN = "screen"  # POST /api/v1/screen
+    SEE_GATEWAY = "see_gateway"  # connections, live traffic, accounts and routes; numbers masked, no secret ever
+    OPERATE_GATEWAY = "operate_gateway"  # bounce connections, resend and drop messages, switch an account's mode
+    MANAGE_GATEWAY = "manage_gateway"  # accounts, SMSCs, routes, classes, ranges
 
 
 _ROLES: Final = (
@@ -85,6 +88,9 @@ _TABLE: Final[Mapping[Action, str]] = {
     Action.ASK_ABOUT_OWN_DATA:       " .   .   .   .   .   .   .   .   .   o ",
     Action.ANSWER_DATA_REQUESTS:     " a   .   .   .   .   .   .   .   .   . ",
     Action.SCREEN:                   " .   a   .   a   a   .   .   .   p   . ",
+    Action.SEE_GATEWAY:              " a   .   .   .   a   .   a   a   .   . ",
+    Action.OPERATE_GATEWAY:          " a   .   .   .   a   .   .   .   .   . ",
+    Action.MANAGE_GATEWAY:           " a   .   .   .   .   .   .   .   .   . ",
 }  # fmt: skip
 
 _LETTERS: Final = {"a": "all", "b": "branch", "p": "partner", "o": "own"}
@@ -100,8 +106,11 @@ def _matrix() -> dict[Action, dict[str, str]]:
 
 MATRIX: Final[Mapping[Action, Mapping[str, str]]] = _matrix()  # action -> role -> widest scope
 
-# Subscribers belong to no unit: whoever is limited to one answers none of their requests.
-OF_THE_WHOLE: Final = frozenset({Action.ANSWER_DATA_REQUESTS})
+# Subscribers belong to no unit: whoever is limited to one answers none of their requests. The gateway carries the
+# traffic of all units: whoever is limited to one neither sees nor changes it.
+OF_THE_WHOLE: Final = frozenset(
+    {Action.ANSWER_DATA_REQUESTS, Action.SEE_GATEWAY, Action.OPERATE_GATEWAY, Action.MANAGE_GATEWAY}
+)
 
 # Scopes from wide to narrow. A role whose scope is `branch` or `partner` must be given with a unit of that kind.
 _WIDTH: Final = ("all", "branch", "partner", "own")

@@ -118,6 +118,21 @@ SENTENCES: dict[str, tuple[str, Promise]] = {
     "run.asked": ("play", gettext_lazy("%(actor)s started a run over past messages")),
     "run.cancelled": ("x", gettext_lazy("%(actor)s cancelled a run")),
     "run.finished": ("check", gettext_lazy("A run over past messages finished")),
+    "gateway.row_added": ("plus", gettext_lazy("%(actor)s added %(subject)s to the gateway")),
+    "gateway.row_changed": ("pencil", gettext_lazy("%(actor)s changed %(fields)s of %(subject)s at the gateway")),
+    "gateway.row_removed": ("minus", gettext_lazy("%(actor)s removed %(subject)s from the gateway")),
+    "gateway.portability_changed": ("replace", gettext_lazy("%(actor)s changed the gateway's file of ported numbers")),
+    "gateway.mode_changed": (
+        "shield-check",
+        gettext_lazy("%(actor)s switched %(subject)s from %(before)s to %(after)s"),
+    ),
+    "gateway.bypass_ordered": (
+        "shield-alert",
+        gettext_lazy("%(actor)s let %(subject)s pass unscreened until %(until)s"),
+    ),
+    "gateway.bounce_ordered": ("refresh-cw", gettext_lazy("%(actor)s had the connections of %(subject)s made anew")),
+    "gateway.resend_ordered": ("send", gettext_lazy("%(actor)s had %(count)s messages sent again")),
+    "gateway.drop_ordered": ("trash-2", gettext_lazy("%(actor)s had %(count)s messages given up")),
     "configuration.applied": ("file-text", gettext_lazy("%(actor)s applied a configuration file: %(count)s changes")),
     "disk.low": ("hard-drive", gettext_lazy("The disk is filling up")),
     "disk.enough": ("hard-drive", gettext_lazy("The disk has room again")),
@@ -125,7 +140,10 @@ SENTENCES: dict[str, tuple[str, Promise]] = {
 
 # What an auditor looks for first: somebody saw what is masked, or somebody's way in was changed.
 LOUD = frozenset(
-    {"message.unmasked", "factors.reset", "evidence.exported", "messages.exported", "data_request.overdue"}
+    {
+        *("message.unmasked", "factors.reset", "evidence.exported", "messages.exported", "data_request.overdue"),
+        "gateway.bypass_ordered",
+    }
 )
 
 # code, words, prefixes of kinds
@@ -138,6 +156,7 @@ AREAS: tuple[tuple[str, Promise, tuple[str, ...]], ...] = (
     ("review", gettext_lazy("Review"), ("review.", "appeal.", "lease.", "campaign.", "gold.")),
     ("rules", gettext_lazy("Rulebook and model"), ("rulebook.", "model.", "run.")),
     ("record", gettext_lazy("This record"), ("head.", "heads.", "audit.", "evidence.")),
+    ("gateway", gettext_lazy("Gateway"), ("gateway.",)),
     ("system", gettext_lazy("System"), ("webhook.", "disk.", "configuration.")),
 )
 
@@ -151,6 +170,11 @@ _FIELDS = {
     "sender": gettext_lazy("the sender"),
     "receiver": gettext_lazy("the receiver"),
     "text": gettext_lazy("the text"),
+}
+_MODES = {
+    "enforce": gettext_lazy("enforce"),
+    "observe": gettext_lazy("observe"),
+    "bypass": gettext_lazy("bypass"),
 }
 _FACTORS = {
     "totp": gettext_lazy("authenticator app"),
@@ -205,6 +229,8 @@ def name_of(ref: str, names: Mapping[str, str]) -> str:
         return _("message %(id)s") % {"id": id[-12:]}
     if kind == "model":
         return _("model %(version)s") % {"version": id}
+    if kind == "gateway":
+        return id.partition(":")[2] or id
     if kind == "account":
         return _("account %(id)s") % {"id": id[-12:]}
     return ref
@@ -226,6 +252,8 @@ def _value(name: str, value: Any, kind: str) -> str:  # Any: a JSON value
         return str(_FACTORS.get(str(value), value))
     if name == "fields" and isinstance(value, list):
         return _joined(str(_FIELDS.get(str(item), item)) for item in value)
+    if kind == "gateway.mode_changed" and name in ("before", "after"):
+        return str(_MODES.get(str(value), value))
     if kind == "audit.verified" and name == "result":
         return _("whole") if value == "ok" else str(value)
     return _plain(value)

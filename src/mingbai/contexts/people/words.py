@@ -34,6 +34,9 @@ ACTIONS: dict[Action, Promise] = {
     Action.ASK_ABOUT_OWN_DATA: _("Ask about own data"),
     Action.ANSWER_DATA_REQUESTS: _("Answer requests about own data"),
     Action.SCREEN: _("Screen messages through the API"),
+    Action.SEE_GATEWAY: _("See the SMS gateway"),
+    Action.OPERATE_GATEWAY: _("Steer the SMS gateway: connections, dead letters, modes"),
+    Action.MANAGE_GATEWAY: _("Change the SMS gateway's accounts and routes"),
 }
 
 SCOPES: dict[str, Promise] = {

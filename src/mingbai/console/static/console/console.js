@@ -309,9 +309,26 @@
   window.addEventListener("pageshow", (event) => { if (event.persisted) $$("[data-once] button[disabled]").forEach((b) => { b.disabled = false; }); });
   document.addEventListener("htmx:afterSettle", (event) => wire(event.detail.elt));
 
+  // ---- parts that fetch themselves every few seconds ([data-poll]): what somebody has opened in them stays open
+  let opened = [];
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const part = event.detail.target.closest?.("[data-poll]");
+    if (part) opened = $$("details[id][open]", part).map((one) => one.id);
+  });
+  document.addEventListener("htmx:afterSwap", () => {
+    opened.forEach((id) => { const one = document.getElementById(id); if (one) one.open = true; });
+    opened = [];
+  });
+
+  // ---- a box that ticks all boxes of a name in its form
+  document.addEventListener("change", (event) => {
+    const name = event.target.dataset?.checkAll;
+    if (name) $$(`input[type=checkbox][name="${name}"]`, event.target.form).forEach((box) => { box.checked = event.target.checked; });
+  });
+
   // ---- htmx: progress, and what to say when it fails
   let running = 0;
-  const quiet = (event) => event.detail.elt.closest?.("[data-live]");
+  const quiet = (event) => event.detail.elt.closest?.("[data-live], [data-poll]");
   document.addEventListener("htmx:beforeRequest", (event) => { if (!quiet(event)) $("#loadbar")?.classList.toggle("on", ++running > 0); });
   document.addEventListener("htmx:afterRequest", (event) => { if (!quiet(event)) $("#loadbar")?.classList.toggle("on", (running = Math.max(0, running - 1)) > 0); });
   document.addEventListener("htmx:afterRequest", (event) => {

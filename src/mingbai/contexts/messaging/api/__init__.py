@@ -8,6 +8,6 @@ from importlib.util import find_spec
 from ninja import Router
 
 router = Router()
-for area in ("screening", "overview", "traffic", "review", "rulebook", "model"):
+for area in ("screening", "overview", "traffic", "review", "rulebook", "model", "gateway"):
     if find_spec(f"{__name__}.{area}"):
         router.add_router("", import_module(f"{__name__}.{area}").router)

@@ -10,6 +10,6 @@ from importlib.util import find_spec
 from mingbai.settings import Settings
 
 JOBS: list[tuple[str, float, Callable[[Settings, datetime], None], bool]] = []
-for area in ("traffic", "review", "rulebook", "model"):
+for area in ("traffic", "review", "rulebook", "model", "gateway"):
     if find_spec(f"{__name__}.{area}"):
         JOBS += import_module(f"{__name__}.{area}").JOBS

@@ -1,5 +1,6 @@
 """Tables of messaging, one module a subject. Only `services` writes them."""
 
+from mingbai.contexts.messaging.models.gateway import GatewayKind, GatewayRow, GatewayState
 from mingbai.contexts.messaging.models.model import ModelState, ModelTerm, ScreeningModel, ShadowCount
 from mingbai.contexts.messaging.models.review import (
     Appeal,
@@ -23,6 +24,9 @@ __all__ = [
     "CampaignDecision",
     "DecisionSource",
     "Freed",
+    "GatewayKind",
+    "GatewayRow",
+    "GatewayState",
     "Gold",
     "ItemKind",
     "ItemState",

@@ -49,6 +49,8 @@ JOBS = {
     "carry out model runs": gettext_lazy("learning and comparing models"),
     "gather shadow counts": gettext_lazy("counting the shadow model"),
     "measure drift": gettext_lazy("measuring drift"),
+    "keep the gateway's registry in force": gettext_lazy("keeping the gateway's accounts and routes in force"),
+    "carry orders to the gateway": gettext_lazy("carrying orders to the gateway"),
     "anchor heads": gettext_lazy("signing the ledger"),
     "data requests": gettext_lazy("requests about own data"),
     "webhooks": gettext_lazy("webhooks"),
