@@ -60,6 +60,7 @@ class World:
     number: str  # of the subscriber
     links: dict[str, str]  # of newcomers, one for each of PLACES: language-device -> one-time link
     candidate: str  # version of a model that is not in force
+    gateway: dict[str, int]  # protocol -> port
     client: ScreeningClient
 
     def screen(self, texts: Sequence[str], **columns: str) -> list[str]:
@@ -73,7 +74,7 @@ class World:
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[World]:
+def serving(data: Path, *, gateway_workers: int = 0) -> Iterator[World]:
     """Make the people and the traffic, start `mingbai serve`, stop it at the end."""
     env = {**os.environ, "LC_ALL": "C.UTF-8", "MINGBAI_CONSOLE__REQUIRE_SECOND_FACTOR": "false"}
     for name in ("DJANGO_SETTINGS_MODULE", "MINGBAI_DATA", "MINGBAI_DATABASE_URL"):
@@ -83,6 +84,9 @@ def serving(data: Path) -> Iterator[World]:
         env=env, stdout=subprocess.PIPE, timeout=PATIENCE_S, check=True,
     )  # fmt: skip
     known = json.loads(made.stdout)
+    known["gateway"] = {name: free_port() for name in ("cmpp", "sgip", "smgp", "smpp", "http", "metrics")}
+    env |= {f"MINGBAI_GATEWAY__{name.upper()}": f"127.0.0.1:{port}" for name, port in known["gateway"].items()}
+    env["MINGBAI_GATEWAY__WORKERS"] = str(gateway_workers)
     address = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "mingbai.cli", "serve", "--data", str(data), "--console", address]
     with (data / "serve.log").open("wb") as log:

@@ -11,12 +11,13 @@ import pyarrow as pa
 import pytest
 
 from mingbai.connectors.ledger_index import EVERYTHING, Query
-from mingbai.connectors.screening_client import ScreeningClient
+from mingbai.connectors.screening_client import ScreeningClient, one_message
 from mingbai.contexts.messaging.queries import traffic
 from mingbai.contexts.people.models import Account
 from mingbai.contexts.people.services import units
 from mingbai.kernel.clock import utc_now
-from mingbai.kernel.verdicts import Category, Verdict
+from mingbai.kernel.verdicts import Category, Reason, Verdict
+from mingbai.ledger import RECORD
 from tests.console.api_calls import Api, api_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow]
@@ -146,3 +147,37 @@ def test_no_token_no_decision(screener: ScreeningClient) -> None:
     before = recorded().keys()
     assert Api("mb_wrong")("POST", "screen", {"messages": [{"text": "x"}]}).status_code == 401
     assert recorded().keys() == before
+
+
+def test_what_the_network_knows_of_a_message_is_taken_looked_at_and_not_kept(
+    account: Accounts, screener: ScreeningClient
+) -> None:
+    api = api_of(account("reviewer"))
+    fields = {"imsi": "460017000000001", "msc": "8613900123", "cell": "460-00-7-9", "device": "35209900"}
+    made = decisions_of(api("POST", "screen", {"messages": [{"text": TEXTS[0], **fields}, {"text": TEXTS[0]}]}))
+    assert made[0]["verdict"] == made[1]["verdict"]
+    assert not set(fields) & set(RECORD.names)
+    for name, value in (("imsi", "46001x"), ("device", "352099"), ("cell", ""), ("msc", "a b")):
+        answer = api("POST", "screen", {"messages": [{"text": TEXTS[0], name: value}]})
+        assert answer.status_code == 422 and name in answer.content.decode()
+    rulebook = RULES.format(imsi=fields["imsi"])
+    (found,) = screener.try_rulebook(rulebook, one_message({"text": TEXTS[2], **fields})).draft
+    assert (found["verdict"], found["rules"]) == (Verdict.BLOCK, ["sim"])
+    (found,) = screener.try_rulebook(rulebook, one_message({"text": TEXTS[2]})).draft
+    assert found["rules"] == [] and int(Reason.FIELD_ABSENT) in found["reasons"]
+    assert screener.explain(TEXTS[2], rulebook=rulebook)["not_applied"] == ["sim"]
+
+
+RULES = """
+[rulebook]
+name = "t"
+version = "1"
+
+[[rule]]
+id = "sim"
+category = "fraud"
+action = "block"
+owner = "desk"
+reason = "a sold SIM card"
+imsis = ["{imsi}"]
+"""

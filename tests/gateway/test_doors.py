@@ -440,8 +440,8 @@ async def test_metrics_and_health(tmp_path: Path) -> None:
         async with aiohttp.ClientSession() as client:
             async with client.get(f"{url}/metrics") as answer:
                 shown = await answer.text()
-            assert 'mingbai_gateway_messages_total{what="delivered"} 1.0' in shown
-            assert 'mingbai_gateway_smsc_connections{name="smsc-0"} 1.0' in shown
+            assert 'mingbai_gateway_messages_total{what="delivered",worker="1"} 1.0' in shown
+            assert 'mingbai_gateway_smsc_connections{name="smsc-0",worker="1"} 1.0' in shown
             async with client.get(f"{url}/readyz") as answer:
                 assert answer.status == 200
             gateway.gateway.alarms.raise_("ledger_cannot_write", "full", utc_now())

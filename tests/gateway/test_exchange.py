@@ -165,14 +165,18 @@ async def test_observing_decides_records_and_forwards_all(tmp_path: Path) -> Non
 @story
 async def test_a_bypass_forwards_unscreened_until_it_is_over(tmp_path: Path) -> None:
     smsc = await Smsc("smpp").start()
-    until = utc_now() + timedelta(seconds=3)
-    async with running(tmp_path, registry([smsc], ["cmpp"], {"mode": "bypass", "bypass_until": until})) as gateway:
+    async with running(tmp_path, registry([smsc], ["cmpp"])) as gateway:
         provider = await Provider("cmpp", gateway.ports["cmpp"]).start()
+        until = utc_now() + timedelta(seconds=8)
+        bypassed = registry([smsc], ["cmpp"], {"mode": "bypass", "bypass_until": until})
+        gateway.publish(bypassed)
+        await gateway.until(lambda: "bypass_in_force" in gateway.gateway.alarms)
         provider.text(SPAM)
         await provider.until(lambda: len(provider.reports) == 1)
         (entry,) = _entries(gateway)
         assert entry["reasons"] == [Reason.UNSCREENED]
         await gateway.until(lambda: utc_now() > until)
+        await gateway.until(lambda: "bypass_in_force" not in gateway.gateway.alarms)
         tag = provider.text(SPAM)
         await provider.until(lambda: tag in provider.by_tag)
         assert provider.by_tag[tag][1] is not None
@@ -331,7 +335,8 @@ async def test_a_doubtful_message_goes_on_with_its_warning(tmp_path: Path) -> No
 
 
 @story
-async def test_what_waits_for_an_smsc_goes_when_it_comes_back(tmp_path: Path) -> None:
+async def test_what_waits_for_an_smsc_goes_when_it_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mingbai.gateway.upstream._DOWN_S", 0.5)
     smsc = await Smsc("smpp").start()
     port = smsc.port
     async with running(tmp_path, registry([smsc], ["cmpp"])) as gateway:
@@ -342,8 +347,10 @@ async def test_what_waits_for_an_smsc_goes_when_it_comes_back(tmp_path: Path) ->
         for number in range(30):
             provider.text(f"{HAM}{number}")
         await provider.until(lambda: len(provider.answers) == 31)
+        await gateway.until(lambda: "smsc_down" in gateway.gateway.alarms)
         await smsc.start(port)
         await provider.until(lambda: len(provider.reports) == 31)
+        await gateway.until(lambda: "smsc_down" not in gateway.gateway.alarms)
         assert len(smsc.received) == 31
     await smsc.stop()
 

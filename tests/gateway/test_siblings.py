@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import aiohttp
+
+from mingbai.kernel.clock import utc_now
 from mingbai.protocols.receipts import State
 from mingbai.protocols.text import decode
 from tests.gateway.rig import HAM, Provider, Smsc, registry, running, story
@@ -36,6 +39,15 @@ async def test_a_report_finds_its_message_and_its_account_over_the_workers(tmp_p
         assert {one.message_id for one in provider.reports} == {one for one, _ in provider.answers}
         await second.until(lambda: not second.gateway.exchange.store.is_dirty)
         assert second.gateway.exchange.totals["reports_unmatched"] == 0
+        url = f"http://127.0.0.1:{first.gateway.live.ports['metrics']}"
+        async with aiohttp.ClientSession() as client:
+            async with client.get(f"{url}/metrics") as answer:
+                shown = await answer.text()
+            for worker in ("1", "2"):
+                assert f'mingbai_gateway_smsc_connections{{name="smsc-0",worker="{worker}"}} 1.0' in shown
+            second.gateway.alarms.raise_("journal_cannot_write", "full", utc_now())
+            async with client.get(f"{url}/readyz") as answer:
+                assert answer.status == 503 and (await answer.json())["problems"] == ["journal_cannot_write"]
     await smsc.stop()
 
 

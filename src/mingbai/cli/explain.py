@@ -36,6 +36,10 @@ def explain(
     sender: Annotated[str | None, Parameter(help=_("Number of the sender."))] = None,
     receiver: Annotated[str | None, Parameter(help=_("Number of the receiver."))] = None,
     access_code: Annotated[str | None, Parameter(help=_("Access code that it came through."))] = None,
+    imsi: Annotated[str | None, Parameter(help=_("IMSI of the sender, of a message between persons."))] = None,
+    msc: Annotated[str | None, Parameter(help=_("Number or address of the MSC that it was sent from."))] = None,
+    cell: Annotated[str | None, Parameter(help=_("Cell that it was sent from."))] = None,
+    device: Annotated[str | None, Parameter(help=_("IMEI of the sender's device, or its first 8 digits."))] = None,
     rules: Annotated[Path | None, Parameter(help=_("Rulebook; left out, the one that is set, or none."))] = None,
     model: Annotated[
         Path | None, Parameter(help=_("Model; left out, the one that is set, or the shipped one."))
@@ -62,6 +66,7 @@ def explain(
     )
     policy = source.policy()
     fields = {"text": message, "sender": sender, "receiver": receiver, "access_code": access_code}
+    fields |= {"imsi": imsi, "msc": msc, "cell": cell, "device": device}
     batch = pa.record_batch({name: pa.array([value], pa.string()) for name, value in fields.items()})
     (found,) = explain_batch(batch, policy, Counters(1))
     written = source.rulebook.rules if source.rulebook is not None else ()
@@ -131,6 +136,11 @@ def _whys(found: Explanation, rules: dict[str, Rule]) -> list[Text]:
     ]
     for rule in found.rules:
         line = Text.assemble("· ", _("rule {id}").format(id=rule))
+        if rule in rules:
+            line.append(f": {rules[rule].reason}").append(f"  ({rules[rule].owner})", style="dim")
+        lines.append(line)
+    for rule in found.not_applied:
+        line = Text.assemble("· ", _("rule {id} was not applied: a field is absent").format(id=rule))
         if rule in rules:
             line.append(f": {rules[rule].reason}").append(f"  ({rules[rule].owner})", style="dim")
         lines.append(line)

@@ -65,6 +65,7 @@ def reason_words(reason: Reason) -> str:
         Reason.UNSCREENED: _("it could not be screened, and so it passed"),
         Reason.TRUNCATED: _("it is over-long: only its first part was read"),
         Reason.UNREADABLE: _("it is binary or damaged: nobody can say what it says"),
+        Reason.FIELD_ABSENT: _("a rule was not applied: the message does not bring the field that it looks at"),
     }[reason]
 
 

@@ -49,6 +49,12 @@ def screen(
     receiver_column: Annotated[str | None, Parameter(help=_("Column of the receiver's number."))] = None,
     access_code_column: Annotated[str | None, Parameter(help=_("Column of the access code."))] = None,
     time_column: Annotated[str | None, Parameter(help=_("Column of the time."))] = None,
+    imsi_column: Annotated[str | None, Parameter(help=_("Column of the sender's IMSI."))] = None,
+    msc_column: Annotated[str | None, Parameter(help=_("Column of the MSC that it was sent from."))] = None,
+    cell_column: Annotated[str | None, Parameter(help=_("Column of the cell that it was sent from."))] = None,
+    device_column: Annotated[
+        str | None, Parameter(help=_("Column of the device's IMEI, or its first 8 digits."))
+    ] = None,
     zone: Annotated[str, Parameter(help=_("Time zone of times that name none."))] = "Asia/Shanghai",
     encoding: Annotated[str | None, Parameter(help=_("Encoding of text files; left out, it is recognised."))] = None,
     format: Annotated[str | None, Parameter(help=_("csv, tsv, jsonl or parquet: what - is."))] = None,
@@ -96,6 +102,7 @@ def screen(
             receiver_column=receiver_column,
             access_code_column=access_code_column,
             time_column=time_column,
+            network_columns={"imsi": imsi_column, "msc": msc_column, "cell": cell_column, "device": device_column},
             keep_columns=keep_columns,
             zone=zone,
             encoding=encoding,

@@ -92,7 +92,7 @@ def announce(settings: Settings, link: str | None, *, with_gateway: bool = True)
     out = stdout()
     out.print(_("The console is at {url}").format(url=base_url(settings)), soft_wrap=True, markup=False)
     if with_gateway and settings.gateway.workers:
-        announce_gateway(settings)
+        announce_gateway(settings, is_open=False)
     if link is not None:
         say = _("There is no administrator yet. This link makes one; it works once, for {hours} hours:")
         out.print(say.format(hours=INVITATION_HOURS), soft_wrap=True, markup=False)
@@ -100,8 +100,9 @@ def announce(settings: Settings, link: str | None, *, with_gateway: bool = True)
     out.print(_("Ctrl-C stops it."), style="dim")
 
 
-def announce_gateway(settings: Settings) -> None:
-    """Say where messages are taken."""
+def announce_gateway(settings: Settings, *, is_open: bool = True) -> None:
+    """Say where messages are taken. is_open: else its engine still starts, which the console does not wait for."""
     places = {name.upper(): getattr(settings.gateway, name) for name in ("cmpp", "sgip", "smgp", "smpp", "http")}
     shown = ", ".join(f"{name} {place}" for name, place in places.items() if place)
-    stdout().print(_("The gateway listens: {places}").format(places=shown), soft_wrap=True, markup=False)
+    say = _("The gateway listens: {places}") if is_open else _("The gateway opens within a minute: {places}")
+    stdout().print(say.format(places=shown), soft_wrap=True, markup=False)

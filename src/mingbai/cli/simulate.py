@@ -152,6 +152,10 @@ def sp(
     ] = None,
     long_share: Annotated[float, Parameter(help=_("Share of messages that are long, 0 to 1."))] = 0.0,
     sar: Annotated[bool, Parameter(negative=(), help=_("SMPP: parts are marked by sar_* TLVs."))] = False,
+    tlv: Annotated[
+        list[str] | None,
+        Parameter(negative=(), help=_("SMPP: TAG=TEXT, such as 0x1501=460017000000001, in every message; repeatable.")),
+    ] = None,
     encoding: Annotated[str, Parameter(help=_("auto, ucs2, gb18030, ascii or gsm7 (SMPP)."))] = "auto",
     want_reports: Annotated[bool, Parameter(negative=(), help=_("Ask for reports, and wait for them."))] = False,
     wait_reports_s: Annotated[float, Parameter(help=_("Seconds to wait for them at the end."))] = 10.0,
@@ -190,6 +194,7 @@ def sp(
             texts=read_texts(texts) if texts is not None else (),
             long_share=long_share,
             sar=sar,
+            tlvs=tlv or (),
             encoding=encoding,
             wants_reports=want_reports,
             wait_reports_s=wait_reports_s,

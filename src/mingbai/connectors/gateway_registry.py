@@ -31,6 +31,7 @@ from mingbai.kernel.clock import as_utc, format_utc, parse_utc
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.ledger import KeyStore
 from mingbai.ledger.files import FileOps, make_dirs, write_new
+from mingbai.protocols.optional_fields import PATTERNS
 from mingbai.protocols.text import Encoding
 
 FORMAT: Final = 1
@@ -140,6 +141,16 @@ def _alphabet(given: str | None) -> str | None:
     return given
 
 
+def _tag(given: object) -> int | None:
+    """A tag of SMPP: a number, also as a form has it, `0x1501` or `5377`."""
+    if isinstance(given, str):
+        try:
+            given = int(given, 0)
+        except ValueError:
+            return None
+    return given if isinstance(given, int) and not isinstance(given, bool) and 0 <= given <= 0xFFFF else None
+
+
 Name = Annotated[str, AfterValidator(_name)]
 Digits = Annotated[str, AfterValidator(_digits)]
 Network = Annotated[str, AfterValidator(_network)]
@@ -208,6 +219,39 @@ class Account(_Peer):
     callback: HostPort | None = None  # SGIP: where reports and messages are brought to
     certificate: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""  # SHA-256 of its TLS certificate
     skew_s: Annotated[int, Field(ge=0, le=86_400)] = 600  # that its clock may be off at a login; 0: not looked at
+    fields: dict[str, int] = {}  # SMPP, of a network: which TLV tag brings its IMSI, MSC, cell, device
+
+    @field_validator("fields", mode="before")
+    @classmethod
+    def _tags(cls, given: object) -> dict[str, int]:
+        if not isinstance(given, Mapping):
+            raise ValueError("a table of fields and TLV tags, such as {imsi = 0x1501}")
+        found: dict[str, int] = {}
+        for name, tag in given.items():
+            if name not in PATTERNS:
+                raise ValueError(f"{name}: a field among {', '.join(PATTERNS)}")
+            number = _tag(tag)
+            if number is None:
+                raise ValueError(f"{name}: a TLV tag, 0x0000 to 0xFFFF")
+            if number in found.values():
+                raise ValueError(f"{name}: a TLV tag of its own")
+            found[name] = number
+        return found
+
+    @model_validator(mode="after")
+    def _fields_fit(self) -> Account:
+        if self.fields and self.party is not Party.NETWORK:
+            raise ValueError('fields: none, unless party is "network"')
+        if self.fields and self.protocol is not Protocol.SMPP:
+            raise ValueError("fields: none, unless the protocol is smpp: HTTP names them in each message")
+        return self
+
+    @property
+    def brought(self) -> tuple[str, ...]:
+        """Which of IMSI, MSC, cell and device its messages can bring."""
+        if self.party is Party.NETWORK and self.protocol is Protocol.HTTP:
+            return tuple(PATTERNS)
+        return tuple(self.fields)
 
     @model_validator(mode="after")
     def _bypass_ends(self) -> Account:

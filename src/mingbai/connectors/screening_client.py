@@ -33,7 +33,7 @@ from mingbai.connectors.screening_wire import (
     read_batch,
     socket_path,
 )
-from mingbai.engines.screening.schema import DECISION, MESSAGE
+from mingbai.engines.screening.schema import DECISION, MESSAGE, NETWORK
 from mingbai.kernel.errors import BadValue, MingbaiError, SchemaMismatch
 from mingbai.ledger.errors import LedgerCannotWrite
 
@@ -311,6 +311,7 @@ class ScreeningClient:
 def one_message(fields: Mapping[str, object]) -> pa.RecordBatch:
     """A batch of one message."""
     columns = {name: pa.array([fields.get(name)], MESSAGE.field(name).type) for name in MESSAGE.names}
+    columns |= {name: pa.array([fields[name]], pa.string()) for name in NETWORK.names if fields.get(name) is not None}
     return as_messages(pa.record_batch(columns))
 
 

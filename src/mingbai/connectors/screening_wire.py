@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from mingbai.engines.screening.schema import DECISION, MESSAGE
+from mingbai.engines.screening.schema import DECISION, MESSAGE, NETWORK
 from mingbai.kernel.errors import BadValue, MingbaiError, SchemaMismatch
 
 PREFIX: Final = struct.Struct(">II")
@@ -29,6 +29,7 @@ PREFIX: Final = struct.Struct(">II")
 MAX_HEADER_BYTES: Final = 16 << 20
 MAX_BODY_BYTES: Final = 64 << 20
 MAX_ROWS: Final = 10_000  # messages of one request: some 3 MB, and under 0.1 s of work
+_COLUMNS: Final = (*MESSAGE.names, *NETWORK.names)
 ANSWER: Final = pa.schema([pa.field("id", pa.binary(16), nullable=False), *DECISION])
 
 
@@ -128,7 +129,7 @@ def read_batch(body: bytes) -> pa.RecordBatch:
 
 
 def as_messages(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch with exactly the columns of `MESSAGE`: absent ones null, null texts empty.
+    """The batch with exactly the columns of `MESSAGE`, absent ones null, and what it has of `NETWORK`; no text is null.
 
     Raises SchemaMismatch for a column that is unknown, there twice, missing or of another meaning, BadValue for no rows
     or more than `MAX_ROWS`.
@@ -137,16 +138,17 @@ def as_messages(batch: pa.RecordBatch) -> pa.RecordBatch:
     if not 0 < rows <= MAX_ROWS:
         raise BadValue(field="messages", value=rows, expected=f"1 to {MAX_ROWS}")
     for name in batch.schema.names:
-        if name not in MESSAGE.names:
-            raise SchemaMismatch(field=name, value="a column", expected=f"columns among {', '.join(MESSAGE.names)}")
+        if name not in _COLUMNS:
+            raise SchemaMismatch(field=name, value="a column", expected=f"columns among {', '.join(_COLUMNS)}")
     columns = []
-    for field_ in MESSAGE:
+    schema = pa.schema([*MESSAGE, *(field_ for field_ in NETWORK if field_.name in batch.schema.names)])
+    for field_ in schema:
         if batch.schema.names.count(field_.name) > 1 or (field_.name == "text" and "text" not in batch.schema.names):
             raise SchemaMismatch(field=field_.name, value="not there once", expected=str(field_.type))
         index = batch.schema.get_field_index(field_.name)
         column = pa.nulls(rows, field_.type) if index < 0 else _as(batch.column(index), field_)
         columns.append(column.fill_null("") if field_.name == "text" else column)
-    return pa.RecordBatch.from_arrays(columns, schema=MESSAGE)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _as(column: pa.Array, wanted: pa.Field) -> pa.Array:

@@ -37,14 +37,16 @@ class Dispatch:
             if self._exchange.is_registry_known:
                 self.dead(item, "no_route")
             return
-        names = [name for name in found[1] if name in self._exchange.upstreams]
-        left = [name for name in names if name not in item.tried] or names
-        if not left:
-            self.dead(item, "no_route")
-            return
-        chosen = next((name for name in left if self._exchange.upstreams[name].is_open), left[0])
-        upstream = self._exchange.upstreams[chosen]
-        item.stage, item.smsc = Stage.QUEUED, chosen
+        upstreams = self._exchange.upstreams
+        upstream = upstreams.get(found[1][0])
+        if upstream is None or item.tried or not upstream.is_open:  # else there is nothing to choose
+            names = [name for name in found[1] if name in upstreams]
+            left = [name for name in names if name not in item.tried] or names
+            if not left:
+                self.dead(item, "no_route")
+                return
+            upstream = upstreams[next((name for name in left if upstreams[name].is_open), left[0])]
+        item.stage, item.smsc = Stage.QUEUED, upstream.smsc.name
         upstream.queue.append(item)
         self._exchange.dirty[upstream] = None
 

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from mingbai.connectors.gateway_registry import Account, Mode, Registry
+from mingbai.connectors.gateway_registry import Account, Mode, Registry, Route
 from mingbai.connectors.screening_client import ScreenerBusy
-from mingbai.engines.screening.schema import MESSAGE
+from mingbai.engines.screening.schema import MESSAGE, NETWORK, TIME
 from mingbai.gateway.cdr import Cdr, CdrWriter
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.dispatch import Dispatch, cdr_of, owed_for
@@ -42,7 +42,7 @@ from mingbai.gateway.recovery import await_again, take_up
 from mingbai.gateway.routing import AccessCodes, Portability, Routes, read_portability
 from mingbai.gateway.store import Durable, Recovered, Store
 from mingbai.gateway.upstream import Upstream
-from mingbai.kernel.clock import utc_now
+from mingbai.kernel.clock import to_micros, utc_now
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.kernel.verdicts import Reason
 from mingbai.ledger import KeyStore, Ledger, LedgerError
@@ -125,7 +125,7 @@ class Exchange:
 
     def seconds(self) -> float:
         """Since 1970: what items and records say."""
-        return self._clock().timestamp()
+        return time.time() if self._clock is utc_now else self._clock().timestamp()
 
     def loop_time(self) -> float:
         return self.loop.time()
@@ -251,17 +251,19 @@ class Exchange:
                 self._submit(chosen, is_bypassed)
 
     def _submit(self, rows: list[Row], is_bypassed: bool) -> None:
-        at = self._clock()
+        at = to_micros(self._clock())
         batch = pa.RecordBatch.from_arrays(
             [
                 pa.array([row.text for row in rows], pa.string()),
                 pa.array([row.source for row in rows], pa.string()),
                 pa.array([row.items[0].destination for row in rows], pa.string()),
                 pa.array([None if is_network(row.partner) else row.source for row in rows], pa.string()),
-                pa.array([at] * len(rows), MESSAGE.field("time").type),
+                pa.array([at] * len(rows), pa.int64()).cast(TIME),
             ],
             schema=MESSAGE,
         )
+        if any(row.fields for row in rows):
+            batch = _with_fields(batch, rows)
 
         def reply(answer: Answer | MingbaiError) -> None:
             self.loop.call_soon_threadsafe(self._decided, rows, answer)
@@ -366,7 +368,7 @@ class Exchange:
         """The joined text was judged; each part was answered long ago."""
         items = [item for item in row.items if self.store.items.get(item.id) is item]
         for item in items:
-            item.entry, item.verdict = row.entry, row.verdict
+            item.entry, item.verdict, item.fields = row.entry, row.verdict, None
             if row.action in (Action.SWALLOW, Action.REFUSE):
                 self.dispatch.reject(item, "screen")
                 continue
@@ -483,9 +485,22 @@ class Exchange:
         for number in [number for number, end in self.orphans.items() if end <= now]:
             del self.orphans[number]
             self.dispatch.never_reported(number)
+        self._say_how_it_is(at)
         if not self._journal.is_synced:  # marks wait for the next acknowledgement to be synced; at most a second
             self._durable.then(lambda: None)
         self.wake()
+
+    def _say_how_it_is(self, at: float) -> None:
+        """Alarms that stand for as long as something is so."""
+        now = self.now()
+        ways: list[Account | Route] = [*self.registry.accounts, *self.registry.routes]
+        bypassed = [one.name for one in ways if one.mode is Mode.BYPASS and one.bypass_until and now < one.bypass_until]
+        down = [name for name, one in self.upstreams.items() if one.smsc.active and one.is_down(at)]
+        for code, names in (("bypass_in_force", bypassed), ("smsc_down", down)):
+            if names:
+                self.alarms.raise_(code, ", ".join(names), now, count=int(code not in self.alarms))
+            else:
+                self.alarms.clear(code)
 
     def tidy(self) -> None:
         try:
@@ -592,3 +607,12 @@ class Exchange:
             yield path
         finally:
             os.unlink(path)
+
+
+def _with_fields(batch: pa.RecordBatch, rows: list[Row]) -> pa.RecordBatch:
+    """With a column for each of IMSI, MSC, cell and device that some row brings."""
+    for column in NETWORK:
+        values = [row.fields.get(column.name) if row.fields else None for row in rows]
+        if any(values):
+            batch = batch.append_column(column, pa.array(values, column.type))
+    return batch

@@ -1,6 +1,7 @@
 """Messages by HTTP and JSON, for whoever speaks no SMS protocol.
 
-    POST /v1/messages          {"from", "to": [...], "text", "report": true, "valid_until", "service"}
+    POST /v1/messages          {"from", "to": [...], "text", "report": true, "valid_until", "service"}; of a network
+                               also "imsi", "msc", "cell", "device"
     GET  /v1/reports?limit=N   reports and messages of subscribers that wait; POST /v1/reports/taken {"ids": [...]}
 
 Signed in by HTTP Basic: the account's login and secret. The same checks, decisions and failure rules as for every other
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from mingbai.connectors.gateway_registry import unseal
+from mingbai.connectors.gateway_registry import Account, unseal
 from mingbai.gateway.doors import Doors
 from mingbai.gateway.intake import Ask
 from mingbai.gateway.items import Originated, Owed
@@ -27,6 +28,7 @@ from mingbai.gateway.partner import Partner
 from mingbai.kernel.clock import format_utc, parse_utc
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols.messages import ShortMessage, Wanted
+from mingbai.protocols.optional_fields import PATTERNS, fits
 from mingbai.protocols.receipts import word_of
 from mingbai.protocols.reports import Refusal
 from mingbai.protocols.text import Encoding, best_coding, coding_of, decode, encode
@@ -46,7 +48,7 @@ _STATUS: Final = {
     Refusal.NOT_ALLOWED: 403,
     Refusal.BAD_SOURCE: 403,
 }
-_FIELDS: Final = frozenset(("from", "to", "text", "report", "valid_until", "service"))
+_FIELDS: Final = frozenset(("from", "to", "text", "report", "valid_until", "service", *PATTERNS))
 
 
 class Waiting:
@@ -76,14 +78,14 @@ class HttpDoor:
         given = await _json(request)
         exchange = self._exchange
         now = exchange.now()
-        message = read_message(given, now)
         account = partner.account
+        message, fields = read_message(given, now), read_network_fields(given, account)
         if not exchange.shared.take(account.name, account.rate_per_s, 1, exchange.loop_time()):
             partner.throttled += 1
             exchange.counted(Refusal.THROTTLED)
             raise _problem(429, "throttled", f"at most {account.rate_per_s} messages a second")
         waiting = Waiting()
-        exchange.message(message, Ask(None, waiting, partner, "", exchange.loop_time()), now)
+        exchange.message(message, Ask(None, waiting, partner, "", exchange.loop_time(), fields), now)
         peer_id, refusal = await waiting.future
         if refusal is not None:
             raise _problem(_STATUS.get(refusal, 422), refusal.name.lower(), "the message was not taken")
@@ -157,6 +159,21 @@ def read_message(given: dict[str, Any], now: datetime) -> ShortMessage:  # Any: 
         service=str(given.get("service", ""))[:10],
         valid_until=valid_until,
     )
+
+
+def read_network_fields(given: dict[str, Any], account: Account) -> dict[str, str] | None:  # Any: JSON
+    """What a feed knows of a message between persons; None: nothing. Raises a problem that names the field."""
+    found = {}
+    for name, pattern in PATTERNS.items():
+        value = given.get(name)
+        if value is None:
+            continue
+        if name not in account.brought:
+            raise _problem(422, "bad_value", f'{name}: only of an account whose party is "network"')
+        if not isinstance(value, str) or not fits(name, value):
+            raise _problem(422, "bad_value", f"{name}: expected a text like {pattern}")
+        found[name] = value
+    return found or None
 
 
 def _document(one: Owed | Originated) -> dict[str, object]:

@@ -15,10 +15,10 @@ from mingbai.connectors.gateway_registry import Mode, Party, Protocol, Route, Tr
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.disposition import Action
 from mingbai.gateway.items import Item, Owed, Stage
-from mingbai.gateway.routing import may_send
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols.long_messages import Joined, limit_of, parts_of
 from mingbai.protocols.messages import MOST_OCTETS, ShortMessage, Wanted, read_submit
+from mingbai.protocols.optional_fields import read_fields
 from mingbai.protocols.pdu import Pdu
 from mingbai.protocols.reports import Refusal, answer_submit, refuse_submit
 from mingbai.protocols.text import Encoding, Flag, best_coding, decode
@@ -36,13 +36,17 @@ _WHY: Final = {
 
 @dataclass(slots=True, eq=False)
 class Ask:
-    """One SUBMIT that is not answered yet. reply: writes the answer, given the refusal or None."""
+    """One SUBMIT that is not answered yet. reply: writes the answer, given the refusal or None.
+
+    fields: IMSI, MSC, cell and device, of what it brings; None: nothing.
+    """
 
     connection: Connection | None
     pdu: Any  # Any: of the protocol; HTTP's own request
     partner: Partner
     peer_id: str
     received: float
+    fields: dict[str, str] | None = None
     open_rows: int = 0
     accepted: int = 0
     refusal: Refusal | None = None
@@ -60,6 +64,7 @@ class Row:
     traffic: TrafficClass
     mode: Mode
     ask: Ask | None  # None: its parts were answered already
+    fields: dict[str, str] | None = None
     is_readable: bool = True
     action: Action = Action.FORWARD
     verdict: int = 0
@@ -93,7 +98,10 @@ class Intake:
                 why = next((why for name, why in _WHY.items() if name in str(error.data["field"])), Refusal.BAD_CONTENT)
                 self._refuse(connection, pdu, why, partner)
                 continue
-            self.message(message, Ask(connection, pdu, partner, "", received), now)
+            ask = Ask(connection, pdu, partner, "", received)
+            if account.fields:
+                ask.fields = read_fields(getattr(pdu, "tlvs", ()), account.fields) or None
+            self.message(message, ask, now)
 
     def message(self, message: ShortMessage, ask: Ask, now: datetime) -> None:
         """One message that was read; `ask` is answered here or when its rows are decided."""
@@ -127,7 +135,7 @@ class Intake:
             mode = _mode(routes[place], partner, now)
             if is_part:
                 assert marked is not None
-                item.due = seconds + traffic.part_wait_s
+                item.due, item.fields = seconds + traffic.part_wait_s, ask.fields
                 exchange.store.accept(item)
                 for joined in partner.joiner.add(
                     account.name, message.source, destination, marked, item, exchange.seconds()
@@ -138,7 +146,11 @@ class Intake:
                     text, is_readable = _text(message), message.coding.encoding is not Encoding.BINARY
                 else:
                     text, is_readable = marked.text.text, marked.is_readable
-                exchange.screen(Row(text, message.source, items, partner, traffic, mode, ask, is_readable=is_readable))
+                if partner.absent:
+                    partner.note_absent(ask.fields)
+                exchange.screen(
+                    Row(text, message.source, items, partner, traffic, mode, ask, ask.fields, is_readable=is_readable)
+                )
         if is_part:  # it is answered when it is on the disk: the verdict on the joined text governs the rest
             partner.accepted += 1
             exchange.pending(ask)
@@ -156,10 +168,15 @@ class Intake:
         found = exchange.routes.find(partner.account.name, first.message.source, first.destination)
         traffic = exchange.registry.class_of[partner.account.traffic]
         is_readable = all(held.part.is_readable for held in joined.held)
+        fields: dict[str, str] = {}
+        for item in reversed(items):  # of a field that several parts bring, the first one's counts
+            fields |= item.fields or {}
+        if partner.absent:
+            partner.note_absent(fields)
         exchange.screen(
             Row(
                 joined.text.text, first.message.source, items, partner, traffic,
-                _mode(found[0] if found else None, partner, now), None, is_readable=is_readable,
+                _mode(found[0] if found else None, partner, now), None, fields or None, is_readable=is_readable,
             )
         )  # fmt: skip
 
@@ -172,7 +189,7 @@ class Intake:
         account, exchange = partner.account, self._exchange
         if not account.active:
             return Refusal.NOT_ALLOWED, []
-        if not message.source or not may_send(account, message.source):
+        if not message.source or not partner.may_send(message.source):
             return Refusal.BAD_SOURCE, []
         if message.valid_until is not None and message.valid_until <= now:
             return Refusal.BAD_TIME, []

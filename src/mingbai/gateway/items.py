@@ -53,6 +53,11 @@ class Kind(IntEnum):
     CDR = 9
 
 
+# Plain numbers: looking one up in an enum costs more than the rest of a record.
+_ACCEPT, _MOVE, _AWAIT, _REPORT, _ORIGINATED = (
+    int(kind) for kind in (Kind.ACCEPT, Kind.MOVE, Kind.AWAIT, Kind.REPORT, Kind.ORIGINATED)
+)
+
 Record = tuple[Any, ...]  # Any: what MessagePack carries
 
 
@@ -61,7 +66,8 @@ class Item:
     """A message that is not finished. Times are seconds since 1970.
 
     peer_id: the id that its sender was told, as `protocols.reports` writes ids. entry: its decision's sequence number
-    in the worker's ledger stream, 0 while there is none. group: what the parts of one message have in common.
+    in the worker's ledger stream, 0 while there is none. group: what the parts of one message have in common. fields:
+    what a part brought of IMSI, MSC, cell and device, while it waits for the others.
     """
 
     id: int
@@ -82,20 +88,21 @@ class Item:
     due: float = 0.0  # of a held or pending one: when it is decided all the same
     reason: str = ""
     segment: int = 0  # of the journal, where its newest whole record stands
+    fields: dict[str, str] | None = None
 
     @property
     def destination(self) -> str:
         return self.message.destinations[0]
 
     def record(self) -> Record:
-        return (
-            Kind.ACCEPT.value,
+        record = (
+            _ACCEPT,
             self.id,
             self.account,
             self.protocol,
             self.peer_id,
             packed(self.message, self.protocol),
-            self.stage.value,
+            int(self.stage),
             self.accepted,
             self.expires,
             self.traffic,
@@ -107,13 +114,14 @@ class Item:
             self.due,
             self.reason,
         )
+        return record if self.fields is None or self.stage is not Stage.PENDING else (*record, self.fields)
 
     def move_record(self) -> Record:
         """What may change while it is here."""
         return (
-            Kind.MOVE.value,
+            _MOVE,
             self.id,
-            self.stage.value,
+            int(self.stage),
             self.smsc,
             self.attempts,
             self.due,
@@ -129,11 +137,11 @@ class Item:
 
 def item_of(record: Record, segment: int) -> Item:
     (_, number, account, protocol, peer_id, message, stage, accepted, expires, traffic, entry, group, verdict, smsc,
-     attempts, due, reason) = record  # fmt: skip
+     attempts, due, reason, *fields) = record  # fmt: skip
     return Item(
         number, account, protocol, peer_id, unpacked(message, protocol), Stage(stage), accepted, expires, traffic,
         entry=entry, group=group, verdict=verdict, smsc=smsc, attempts=attempts, due=due, reason=reason,
-        segment=segment,
+        segment=segment, fields=fields[0] if fields else None,
     )  # fmt: skip
 
 
@@ -157,7 +165,7 @@ class Awaited:
 
     def record(self) -> Record:
         return (
-            Kind.AWAIT.value, self.id, self.account, self.protocol, self.peer_id, self.source, self.destination,
+            _AWAIT, self.id, self.account, self.protocol, self.peer_id, self.source, self.destination,
             self.accepted, self.wanted, self.smsc, self.upstream_id, self.entry, self.expires,
         )  # fmt: skip
 
@@ -189,7 +197,7 @@ class Owed:
 
     def record(self) -> Record:
         return (
-            Kind.REPORT.value, self.id, self.account, self.protocol, self.peer_id, self.source, self.destination,
+            _REPORT, self.id, self.account, self.protocol, self.peer_id, self.source, self.destination,
             self.accepted, int(self.state), self.stat, self.error, self.done, self.expires,
         )  # fmt: skip
 
@@ -216,7 +224,7 @@ class Originated:
 
     def record(self) -> Record:
         return (
-            Kind.ORIGINATED.value, self.id, self.account, self.protocol, packed(self.message, self.protocol),
+            _ORIGINATED, self.id, self.account, self.protocol, packed(self.message, self.protocol),
             self.accepted, self.expires,
         )  # fmt: skip
 
@@ -243,7 +251,7 @@ def packed(message: ShortMessage, protocol: str) -> Record:
         coding.encoding.value,
         message.has_header,
         None if mark is None else (mark.kind.value, mark.ref, mark.total, mark.number),
-        message.wanted.value,
+        int(message.wanted),
         message.service,
         message.protocol_id,
         message.priority,

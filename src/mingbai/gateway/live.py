@@ -16,13 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from mingbai.connectors.screening_client import socket_address
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.http_door import HttpDoor
 from mingbai.gateway.items import Item, Stage
+from mingbai.gateway.metrics import TOTALS, metrics_of
 from mingbai.gateway.partner import Partner
 from mingbai.gateway.upstream import Upstream
 from mingbai.kernel.clock import format_utc, utc_now
@@ -45,8 +44,6 @@ class Live:
         self._runners: list[web.AppRunner] = []
         self._is_open = False
         self.ports: dict[str, int] = {}
-        self._registry = CollectorRegistry()
-        self._registry.register(_Collector(gateway))
 
     async def open(self) -> None:
         """Raises OSError where a port is taken."""
@@ -117,11 +114,12 @@ class Live:
             "registry_problem": gateway.registry.problem,
             "policy": gateway.policy_version,
             "alarms": gateway.alarms.documents(now),
+            "problems": self._problems(),
             "connections": list(self._connections(now)),
             "smscs": [_smsc_document(one, exchange.store.items.values()) for one in exchange.upstreams.values()],
             "accounts": [_account_document(one, now) for one in exchange.partners.values()],
             "totals": {
-                **{name: exchange.totals[name] for name in _TOTALS},
+                **{name: exchange.totals[name] for name in TOTALS},
                 "held": stages[Stage.HELD],
                 "queued": stages[Stage.QUEUED],
                 "in_flight": stages[Stage.SENT],
@@ -201,24 +199,26 @@ class Live:
     # -- health
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), content_type="text/plain", charset="utf-8")
+        return web.Response(body=metrics_of(await self._all()), content_type="text/plain", charset="utf-8")
+
+    async def _all(self) -> list[dict[str, Any]]:  # Any: JSON
+        """What this worker and each other that answers say of themselves."""
+        return [self.document(), *await self._gateway.siblings.documents()]
 
     async def _healthz(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
     async def _readyz(self, request: web.Request) -> web.Response:
         """Whether messages can be taken: who balances between hosts asks this."""
+        wrong = sorted({problem for document in await self._all() for problem in document["problems"]})
+        return web.json_response({"ready": not wrong, "problems": wrong}, status=503 if wrong else 200)
+
+    def _problems(self) -> list[str]:
+        """Why messages cannot be taken now."""
         wrong = [str(one["code"]) for one in self._gateway.alarms.documents(utc_now()) if one["code"] in _NOT_READY]
         if self._gateway.exchange.is_full:
             wrong.append("full")
-        is_ready = self._is_open and not wrong
-        return web.json_response({"ready": is_ready, "problems": wrong}, status=200 if is_ready else 503)
-
-
-_TOTALS: Final = (
-    "accepted", "refused", "forwarded", "delivered", "undelivered", "expired", "refused_upstream", "originated",
-    "reports_unmatched", "unreported", "untold",
-)  # fmt: skip
+        return wrong if self._is_open else [*wrong, "closed"]
 
 
 def _stages(items: Iterable[Item]) -> dict[Stage, int]:
@@ -292,6 +292,7 @@ def _account_document(partner: Partner, now: datetime) -> dict[str, Any]:  # Any
         "refused": partner.refused,
         "throttled": partner.throttled,
         "waiting_reports": len(partner.outbox),
+        "fields_absent": {name: partner.absent[name] for name in account.brought},
         "mode": account.mode_at(now).value,
         "bypass_until": None if account.bypass_until is None else format_utc(account.bypass_until),
     }
@@ -341,64 +342,3 @@ def _unix_socket(gateway: Gateway) -> socket.socket:
         listening.close()
         raise
     return listening
-
-
-class _Collector:
-    """Prometheus reads the live state when it asks, so that counting costs the messages nothing."""
-
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-
-    def collect(self) -> Iterator[Metric]:
-        document = self._gateway.live.document()
-        totals = document["totals"]
-        messages = CounterMetricFamily("mingbai_gateway_messages", "Messages by what became of them.", labels=["what"])
-        for name in _TOTALS:
-            messages.add_metric([name], totals[name])
-        yield messages
-        waiting = GaugeMetricFamily("mingbai_gateway_unfinished", "Messages that are not finished.", labels=["stage"])
-        for name in ("held", "queued", "in_flight", "pending_parts", "dead", "in_doubt", "waiting_reports",
-                     "reports_to_tell"):  # fmt: skip
-            waiting.add_metric([name], totals[name])
-        yield waiting
-        refusals = CounterMetricFamily("mingbai_gateway_refusals", "Messages refused, by reason.", labels=["reason"])
-        for name, count in document["refusals"].items():
-            refusals.add_metric([name], count)
-        yield refusals
-        yield from _labelled(
-            "mingbai_gateway_smsc", document["smscs"], ("queued", "in_flight", "awaiting_reports", "connections"),
-            ("sent",),
-        )  # fmt: skip
-        yield from _labelled(
-            "mingbai_gateway_account", document["accounts"], ("connections", "waiting_reports"),
-            ("accepted", "refused", "throttled"),
-        )  # fmt: skip
-        latency = GaugeMetricFamily("mingbai_gateway_latency_ms", "From request to answer.", labels=["share"])
-        for share, value in totals["latency_ms"].items():
-            if value is not None:
-                latency.add_metric([share], value)
-        yield latency
-        alarms = GaugeMetricFamily("mingbai_gateway_alarm", "Alarms that stand.", labels=["code"])
-        for alarm in document["alarms"]:
-            alarms.add_metric([str(alarm["code"])], 1)
-        yield alarms
-        yield GaugeMetricFamily("mingbai_gateway_registry_version", "Registry in force.", value=document["registry"])
-        yield CounterMetricFamily(
-            "mingbai_gateway_logins_refused", "Logins that were refused.", value=document["logins_refused"]
-        )
-
-
-def _labelled(
-    prefix: str, rows: Iterable[dict[str, Any]], gauges: tuple[str, ...], counters: tuple[str, ...]
-) -> Iterator[Metric]:  # Any: JSON
-    listed = list(rows)
-    for name in gauges:
-        gauge = GaugeMetricFamily(f"{prefix}_{name}", f"{name} of each.", labels=["name"])
-        for row in listed:
-            gauge.add_metric([row["name"]], row[name])
-        yield gauge
-    for name in counters:
-        counter = CounterMetricFamily(f"{prefix}_{name}", f"{name} of each.", labels=["name"])
-        for row in listed:
-            counter.add_metric([row["name"]], row[name])
-        yield counter

@@ -110,6 +110,9 @@ class Alarms:
             known.last, known.detail = now, detail
             known.count += count
 
+    def __contains__(self, code: object) -> bool:
+        return code in self._alarms
+
     def clear(self, code: str) -> None:
         with self._lock:
             self._alarms.pop(code, None)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from mingbai.connectors.gateway_registry import Account
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.items import Item, Originated, Owed
 from mingbai.gateway.meter import Rate
+from mingbai.gateway.routing import may_send
 from mingbai.gateway.upstream import habits_of
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols.link import Answered
@@ -37,6 +40,7 @@ class Partner:
         part_wait = exchange.registry.class_of[account.traffic].part_wait_s
         self.joiner: Joiner[Item] = Joiner(timeout_s=part_wait, max_octets=16 << 20)
         self.accepted = self.refused = self.throttled = 0
+        self.absent: Counter[str] = Counter()  # messages that did not bring a field which they can
         self.rate = Rate()
         self.is_calling = False
         self.update(account)
@@ -44,10 +48,27 @@ class Partner:
     def update(self, account: Account) -> None:
         """Take another row: it holds from the next message on."""
         self.account = account
+        self._sources: dict[str, bool] = {}
         self.habits = habits_of(account)
         self.protocol = account.protocol.value
+        self.absent.update(dict.fromkeys(account.brought, 0))
         for connection in self.connections:
             connection.link.window = account.window
+
+    def may_send(self, source: str) -> bool:
+        """Whether it may use a source: asked for each message, and most have the same few."""
+        found = self._sources.get(source)
+        if found is None:
+            if len(self._sources) > 10_000:
+                self._sources.clear()
+            found = self._sources[source] = may_send(self.account, source)
+        return found
+
+    def note_absent(self, brought: dict[str, str] | None) -> None:
+        """Count the fields that a message could bring and does not."""
+        for name in self.account.brought:
+            if brought is None or name not in brought:
+                self.absent[name] += 1
 
     @property
     def receivers(self) -> list[Connection]:
@@ -113,8 +134,6 @@ class Partner:
 
 def report_for(owed: Owed) -> Report:
     """What an account is told."""
-    from datetime import UTC, datetime
-
     return Report(
         message_id=owed.peer_id,
         state=owed.state,
@@ -122,6 +141,11 @@ def report_for(owed: Owed) -> Report:
         error=owed.error,
         source=owed.source,
         destination=owed.destination,
-        submitted=datetime.fromtimestamp(owed.accepted, UTC),
-        done=datetime.fromtimestamp(owed.done, UTC),
+        submitted=_moment(int(owed.accepted)),  # no protocol says more than the second
+        done=_moment(int(owed.done)),
     )
+
+
+@lru_cache(1024)  # most reports of a second say the same
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

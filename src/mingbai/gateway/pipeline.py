@@ -30,7 +30,7 @@ from mingbai.connectors.screening_wire import ANSWER
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.exceptions import Exceptions
 from mingbai.engines.screening.policy import Policy
-from mingbai.engines.screening.schema import MESSAGE, TIME
+from mingbai.engines.screening.schema import MESSAGE, TIME, joined
 from mingbai.gateway.meter import Alarms
 from mingbai.kernel.clock import to_micros, utc_now
 from mingbai.kernel.errors import MingbaiError
@@ -64,7 +64,7 @@ class Submission:
     caller's own.
     """
 
-    batch: pa.RecordBatch  # exactly `MESSAGE`
+    batch: pa.RecordBatch  # exactly `MESSAGE`, and any of `NETWORK`
     reply: Callable[[Answer | MingbaiError], None]
     received: float  # time.monotonic()
     is_bypassed: bool = False
@@ -158,7 +158,7 @@ class Pipeline:
         now = self._clock()
         in_force = self._in_force()
         try:
-            batch = pa.concat_batches([one.batch for one in group])
+            batch = joined([one.batch for one in group])
             timed = _with_time(batch, now)
             policy = _without_expired(in_force.policy, now)
             if group[0].is_bypassed:

@@ -26,6 +26,8 @@ def national(number: str) -> str:
 
     What is no mobile number of the mainland keeps all its digits, without `+`: routes to abroad begin with the country.
     """
+    if len(number) == 11 and number[0] == "1" and number.isdigit():
+        return number
     bare = number.strip()
     for prefix in _PREFIXES[:-1]:
         rest = bare.removeprefix(prefix)
@@ -111,6 +113,7 @@ class Routes:
             (prefix, one.network) for one in registry.ranges if one.active for prefix in one.prefixes
         )
         self._portability = portability or Portability()
+        self._asks_network = any(route.networks for route, _ in self._routes)
         self._known: dict[tuple[str, str, str, str], tuple[Route, tuple[str, ...]] | None] = {}
         self._depth = max(
             (len(prefix) for route, _ in self._routes for prefix in (*route.access_codes, *route.destinations)),
@@ -125,14 +128,15 @@ class Routes:
     def find(self, account: str, source: str, destination: str) -> tuple[Route, tuple[str, ...]] | None:
         """The route, and its SMSCs in order; None: no route."""
         bare = national(destination)
-        network = self.network_of(destination)
-        depth = self._depth
-        key = (account, source.removeprefix("+")[:depth], bare[:depth], network)
-        if key not in self._known:
-            if len(self._known) > 50_000:
-                self._known.clear()
-            self._known[key] = self._search(account, source.removeprefix("+"), bare, network)
-        return self._known[key]
+        network = self.network_of(destination) if self._asks_network else ""
+        depth, code = self._depth, source.removeprefix("+")
+        key = (account, code[:depth], bare[:depth], network)
+        known = self._known
+        if key not in known:
+            if len(known) > 50_000:
+                known.clear()
+            known[key] = self._search(account, code, bare, network)
+        return known[key]
 
     def _search(self, account: str, source: str, bare: str, network: str) -> tuple[Route, tuple[str, ...]] | None:
         for route, to in self._routes:

@@ -65,7 +65,7 @@ class Siblings:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_S)
-            others = [path for path in self._run_dir.glob("gateway-*.sock") if path.name != self._own]
+            others = self._others()
             try:
                 if self._strays:
                     await self._offer_strays(others)
@@ -101,12 +101,7 @@ class Siblings:
 
     async def _post(self, path: Path, what: str, rows: Sequence[Any]) -> list[int]:  # Any: MessagePack
         """Ids of what the other took; none where it is away."""
-        client = self._clients.get(path)
-        if client is None:
-            timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
-            client = self._clients[path] = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(path)), timeout=timeout
-            )
+        client = self._client(path)
         try:
             async with client.post(f"http://sibling/siblings/{what}", data=self._encoder.encode(rows)) as answer:
                 if answer.status != 200:
@@ -115,6 +110,30 @@ class Siblings:
                 return taken
         except (aiohttp.ClientError, OSError, TimeoutError):
             return []
+
+    def _client(self, path: Path) -> aiohttp.ClientSession:
+        client = self._clients.get(path)
+        if client is None:
+            timeout = aiohttp.ClientTimeout(total=_PATIENCE_S)
+            client = self._clients[path] = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(path)), timeout=timeout
+            )
+        return client
+
+    async def documents(self) -> list[dict[str, Any]]:  # Any: JSON
+        """What the others that answer say of themselves, as `Live.document`."""
+        return [one for one in await asyncio.gather(*map(self._document, self._others())) if one is not None]
+
+    async def _document(self, path: Path) -> dict[str, Any] | None:  # Any: as above
+        try:
+            async with self._client(path).get("http://sibling/live") as answer:
+                found: dict[str, Any] = await answer.json()
+                return found if answer.status == 200 else None
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
+            return None
+
+    def _others(self) -> list[Path]:
+        return sorted(path for path in self._run_dir.glob("gateway-*.sock") if path.name != self._own)
 
     # -- taking
 

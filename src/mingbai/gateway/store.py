@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import threading
 import time
 from collections import Counter
@@ -41,6 +42,7 @@ _MOST_SEGMENTS: Final = 8
 _RESTING_S: Final = 30.0  # a file may hold records whose items the loop has not heard of yet
 
 
+_STRAY, _END, _CDR, _META = (int(kind) for kind in (Kind.STRAY, Kind.END, Kind.CDR, Kind.META))
 _Unfinished = Item | Awaited | Owed | Originated
 
 
@@ -173,7 +175,7 @@ class Store:
         message = item.message
         one = Awaited(
             item.id, item.account, item.protocol, item.peer_id, message.source, message.destinations[0], item.accepted,
-            message.wanted.value, item.smsc, upstream_id, item.entry, expires,
+            int(message.wanted), item.smsc, upstream_id, item.entry, expires,
         )  # fmt: skip
         self._forget(item)
         self._queue(one.record(), one)
@@ -182,14 +184,14 @@ class Store:
 
     def awaited(self, number: int) -> Awaited | None:
         found = self._awaiting.get(number)
-        return None if found is None else Awaited(*msgspec.msgpack.decode(found))
+        return None if found is None else _unpacked(found)
 
     @property
     def awaiting(self) -> int:
         return len(self._awaiting)
 
     def all_awaited(self) -> Iterable[Awaited]:
-        return (Awaited(*msgspec.msgpack.decode(one)) for one in self._awaiting.values())
+        return map(_unpacked, self._awaiting.values())
 
     def owes(self, owed: Owed) -> None:
         """A report that its account has to get, in place of what stood under its id."""
@@ -208,21 +210,21 @@ class Store:
     def stray(self, smsc: str, message_id: str, values: Record) -> int:
         """A report that belongs to no message yet."""
         number = self.next_id()
-        self._out.append((Kind.STRAY.value, number, smsc, message_id, values, self._clock()))
+        self._out.append((_STRAY, number, smsc, message_id, values, self._clock()))
         return number
 
     def end(self, number: int) -> None:
         """Finished: nothing of it is kept."""
         self._drop(number)
-        self._out.append((Kind.END.value, number))
+        self._out.append((_END, number))
 
     def ended(self, number: int, cdr: Record) -> None:
         """How something ended: its line goes into the file within a second, and into the journal at once."""
-        self._out.append((Kind.CDR.value, number, *cdr))
+        self._out.append((_CDR, number, *cdr))
 
     def note(self, meta: dict[str, Any]) -> None:  # Any: JSON
         """Something that a start wants to know."""
-        self._out.append((Kind.META.value, meta))
+        self._out.append((_META, meta))
 
     # -- the disk
 
@@ -239,10 +241,10 @@ class Store:
         for one in self._in_out:
             if one.segment == -1:
                 if type(one) is Awaited:
-                    if one.id not in self._awaiting:
+                    packed = self._awaiting.get(one.id)
+                    if packed is None:
                         continue  # its report came before this
-                    one.segment = segment
-                    self._awaiting[one.id] = self._packed(one)
+                    self._awaiting[one.id] = _SEGMENT.pack(segment) + packed[_SEGMENT.size :]
                 one.segment = segment
                 self._live[segment] += 1
         self._in_out.clear()
@@ -284,12 +286,15 @@ class Store:
             self._live[item.segment] -= 1
 
     def _drop(self, number: int) -> None:
-        found: _Unfinished | None
         packed = self._awaiting.pop(number, None)
         if packed is not None:
-            found = Awaited(*msgspec.msgpack.decode(packed))
-        else:
-            found = self.items.pop(number, None) or self.owed.pop(number, None) or self.originated.pop(number, None)
+            segment: int = _SEGMENT.unpack_from(packed)[0]
+            if segment >= 0:
+                self._live[segment] -= 1
+            return
+        found: _Unfinished | None = self.owed.pop(number, None) or self.items.pop(number, None)
+        if found is None:
+            found = self.originated.pop(number, None)
         if found is not None:
             if found.segment >= 0:
                 self._live[found.segment] -= 1
@@ -297,7 +302,17 @@ class Store:
                 found.segment = -2  # its record is queued, and counts for nothing any more
 
     def _packed(self, one: Awaited) -> bytes:
-        return self._encoder.encode((*one.record()[1:], one.segment))
+        return _SEGMENT.pack(one.segment) + self._encoder.encode(one.record())
+
+
+_SEGMENT: Final = struct.Struct(">i")
+
+
+def _unpacked(packed: bytes) -> Awaited:
+    return awaited_of(_DECODER.decode(memoryview(packed)[_SEGMENT.size :]), _SEGMENT.unpack_from(packed)[0])
+
+
+_DECODER: Final = msgspec.msgpack.Decoder()
 
 
 def _id_order(peer_id: str) -> tuple[int, str]:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CONNECT_S: Final = 10.0
+_DOWN_S: Final = 15.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _STEADY_S = 0.5, 60.0, 30.0
 _FIRST_THROTTLE_S, _LONGEST_THROTTLE_S = 0.1, 10.0
 
@@ -96,6 +97,7 @@ class Upstream:
         self.sent = 0
         self.rate = Rate()
         self.latency_s: float | None = None
+        self._seen = self._loop.time()  # when somebody was last bound
         self._set_habits()
 
     def _set_habits(self) -> None:
@@ -144,6 +146,12 @@ class Upstream:
     @property
     def in_flight(self) -> int:
         return sum(one.link.in_flight for one in self.connections)
+
+    def is_down(self, now: float) -> bool:
+        """Whether nobody has been bound for longer than a re-connection takes. To be asked every second."""
+        if self.bound:
+            self._seen = now
+        return now - self._seen > _DOWN_S
 
     @property
     def is_open(self) -> bool:

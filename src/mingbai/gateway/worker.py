@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import ssl
@@ -69,6 +70,8 @@ def run_gateway(settings: Settings, worker: int = 1, *, ready: Path | None = Non
     with open_patiently(settings, stream_of(worker), started) as ledger:
         follower = PolicyFollower(settings.data, now=started, rulebooks=RulebookCache())
         warm(follower.in_force, started)
+        gc.freeze()  # what is here stays; and messages make and drop objects without circles between them
+        gc.set_threshold(50_000, 20, 100)
         run = _run(settings, worker, ledger, follower, started, ready)
         try:
             import uvloop

@@ -62,6 +62,7 @@ class Reason(IntEnum):
     UNSCREENED = 60  # screening failed; the written failure rule applied
     TRUNCATED = 61  # only the first part of an over-long text was read
     UNREADABLE = 62  # binary, damaged, or for the SIM: nobody can say what it says
+    FIELD_ABSENT = 63  # a rule was not applied: the message does not bring the field (IMSI, MSC, ...) it looks at
 
     @property
     def label(self) -> str:

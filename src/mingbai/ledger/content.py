@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,8 @@ Bytes = bytes | memoryview
 _Encoder = Callable[[pa.Array, list[Bytes]], None]
 
 
-def content_digest(batch: pa.RecordBatch) -> bytes:
-    """32 bytes over every column but `sealed` and `link`, in schema order.
+def content_digest(batch: pa.RecordBatch, columns: Sequence[pa.Array] | None = None) -> bytes:
+    """32 bytes over every column but `sealed` and `link`, in schema order. columns: of the batch, if at hand.
 
     SHA-256 of: `mingbai content 1\\n`, number of rows (uint32); then a column: length of its name (uint16), name
     (UTF-8), values. All integers little-endian. The values of a column are:
@@ -34,7 +35,7 @@ def content_digest(batch: pa.RecordBatch) -> bytes:
     - struct: its fields, each as a column (a field of a null struct is null).
     """
     out: list[Bytes] = [b"mingbai content 1\n", struct.pack("<I", batch.num_rows)]
-    for (prefix, encode), column in zip(_plan(batch.schema), batch.columns, strict=True):
+    for (prefix, encode), column in zip(_plan(batch.schema), columns or batch.columns, strict=True):
         if encode is not None:
             out.append(prefix)
             encode(column, out)
@@ -70,23 +71,28 @@ def _encoder(kind: pa.DataType) -> _Encoder:
 
 def _fixed(width: int) -> _Encoder:
     def encode(array: pa.Array, out: list[Bytes]) -> None:
-        rows = len(array)
-        valid = _validity(array, rows, out)
-        if valid is None:
-            start = array.offset * width
+        rows, nulls = len(array), array.null_count
+        if nulls == 0:
             data = array.buffers()[1]
+            start = array.offset * width
+            out.append(_all_valid(rows))
             out.append(b"" if data is None else memoryview(data)[start : start + rows * width])
+        elif nulls == rows:
+            out.append(bytes((rows + 7) // 8 + rows * width))
         else:
+            valid = _validity(array, rows, out)
             values = np.zeros((rows, width), np.uint8)
-            if array.null_count < rows:
-                raw = np.frombuffer(array.buffers()[1], np.uint8, rows * width, array.offset * width)
-                values[valid] = raw.reshape(rows, width)[valid]
+            raw = np.frombuffer(array.buffers()[1], np.uint8, rows * width, array.offset * width)
+            values[valid] = raw.reshape(rows, width)[valid]
             out.append(values.tobytes())
 
     return encode
 
 
 def _binary(array: pa.Array, out: list[Bytes]) -> None:
+    if array.null_count == len(array):
+        _nothing(len(array), out)
+        return
     array, first, last = _lengths(array, out)
     if last > first:
         out.append(memoryview(array.buffers()[2])[first:last])
@@ -94,8 +100,13 @@ def _binary(array: pa.Array, out: list[Bytes]) -> None:
 
 def _list(encode_elements: _Encoder) -> _Encoder:
     def encode(array: pa.Array, out: list[Bytes]) -> None:
+        if array.null_count == len(array):
+            _nothing(len(array), out)
+            return
         array, first, last = _lengths(array, out)
-        encode_elements(array.values.slice(first, last - first), out)
+        if last > first:  # no elements are a column of no bytes, whatever their type
+            elements = array.values
+            encode_elements(elements if last - first == len(elements) else elements.slice(first, last - first), out)
 
     return encode
 
@@ -120,9 +131,13 @@ def _lengths(array: pa.Array, out: list[Bytes]) -> tuple[pa.Array, int, int]:
     the elements begin and end.
     """
     rows = len(array)
-    valid = _validity(array, rows, out)
     offsets = _offsets(array)
     lengths = offsets[1:] - offsets[:-1]
+    if array.null_count == 0:
+        out.append(_all_valid(rows))
+        out.append(lengths.tobytes())
+        return array, int(offsets[0]), int(offsets[-1])
+    valid = _validity(array, rows, out)
     if valid is not None and lengths[~valid].any():
         lengths[~valid] = 0
         array = array.drop_null()
@@ -131,12 +146,22 @@ def _lengths(array: pa.Array, out: list[Bytes]) -> tuple[pa.Array, int, int]:
     return array, int(offsets[0]), int(offsets[-1])
 
 
+def _nothing(rows: int, out: list[Bytes]) -> None:
+    """A string, binary or list column of nulls alone: no bit, no length, no elements."""
+    out.append(bytes((rows + 7) // 8 + 4 * rows))
+
+
+@lru_cache(256)
+def _all_valid(rows: int) -> bytes:
+    full, rest = divmod(rows, 8)
+    return b"\xff" * full + (bytes([(1 << rest) - 1]) if rest else b"")
+
+
 def _validity(array: pa.Array, rows: int, out: list[Bytes]) -> npt.NDArray[np.bool_] | None:
     """Write the validity bits; give one bool a value, or None if none is null."""
     nulls = array.null_count
     if nulls == 0:
-        full, rest = divmod(rows, 8)
-        out.append(b"\xff" * full + bytes([(1 << rest) - 1]) if rest else b"\xff" * full)
+        out.append(_all_valid(rows))
         return None
     if nulls == rows:
         out.append(bytes((rows + 7) // 8))

@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -154,7 +156,13 @@ def decision_rows(batch: pa.RecordBatch, keys: Pseudonymiser, now: datetime) -> 
     rows = batch.num_rows
     if not 0 < rows <= MAX_ROWS:
         raise BadValue(field="batch", value=f"{rows} rows", expected=f"1 to {MAX_ROWS} rows")
-    given = {place.field.name: _column(batch, place) for place in _places(batch.schema)}
+    columns = batch.columns
+    given = {
+        place.field.name: columns[place.index]
+        if place.is_plain and not columns[place.index].null_count
+        else _column(batch, place)
+        for place in _places(batch.schema)
+    }
     private = pa.RecordBatch.from_arrays([given[name] for name in PRIVATE.names], schema=PRIVATE)
     kind = given["kind"]
     if kind.null_count:
@@ -163,9 +171,9 @@ def decision_rows(batch: pa.RecordBatch, keys: Pseudonymiser, now: datetime) -> 
         )
     given["sender"] = keys.number_hashes(given["sender"])
     given["receiver"] = keys.number_hashes(given["receiver"])
-    given["epoch"] = _numbers(np.full(rows, keys.epoch, np.uint16), pa.uint16())
+    given["epoch"] = _epochs(keys.epoch, rows)
     given["text_hash"] = keys.text_hashes(given["normalised"])
-    given["data"] = pa.nulls(rows, pa.string())
+    given["data"] = _no_strings(rows)
     body = pa.RecordBatch.from_arrays([given[name] for name in _BODY_NAMES], schema=_BODY)
     return Rows(body, private, to_micros(now))
 
@@ -198,7 +206,7 @@ def joined(parts: list[Rows], first_seq: int, ids: EntryIds) -> tuple[list[pa.Ar
     else:
         at = np.repeat(np.array([part.at_us for part in parts], np.int64), [part.count for part in parts])
     seq = np.arange(first_seq, first_seq + rows, dtype=np.uint64)
-    return [_numbers(seq, pa.uint64()), ids.new(at, first_seq), _numbers(at, TIME), *body.columns], private
+    return [_numbers(seq, _SEQ), ids.new(at, first_seq), _numbers(at, TIME), *body.columns], private
 
 
 def _private_or_null(part: Rows) -> pa.RecordBatch:
@@ -221,22 +229,54 @@ class EntryIds:
     def new(self, at_us: np.ndarray, first_seq: int) -> pa.Array:
         """One id a row. at_us: int64, microseconds since 1970."""
         rows = len(at_us)
-        ms = np.maximum.accumulate(np.maximum(at_us // 1000, self._millisecond)).astype(np.uint64)
-        self._millisecond = int(ms[-1])
-        counter = np.arange(first_seq, first_seq + rows, dtype=np.uint64) + np.uint64(self._shift)
-        counter &= np.uint64((1 << 42) - 1)
-        raw = np.empty((rows, 2), ">u8")
-        raw[:, 0] = (ms << np.uint64(16)) | np.uint64(0x7000) | (counter >> np.uint64(30))
-        low = (counter & np.uint64((1 << 30) - 1)) << np.uint64(32)
-        random = np.frombuffer(os.urandom(4 * rows), np.uint32).astype(np.uint64)
-        raw[:, 1] = np.uint64(1 << 63) | low | random
-        return pa.Array.from_buffers(pa.binary(16), rows, [None, pa.py_buffer(raw)], 0)
+        first, last = int(at_us[0]), int(at_us[-1])
+        if first == last and (rows == 1 or bool((at_us == first).all())):  # one call's rows, as nearly always
+            self._millisecond = max(first // 1000, self._millisecond)
+            high: np.uint64 | np.ndarray = np.uint64((self._millisecond << 16) | 0x7000)
+        else:
+            ms = np.maximum.accumulate(np.maximum(at_us // 1000, self._millisecond)).astype(np.uint64)
+            self._millisecond = int(ms[-1])
+            high = (ms << np.uint64(16)) | np.uint64(0x7000)
+        counter = np.arange(first_seq + self._shift, first_seq + self._shift + rows, dtype=np.uint64)
+        counter &= _COUNTER
+        raw = np.empty((rows, 2), np.uint64)
+        raw[:, 0] = (counter >> _HIGH_BITS) | high
+        counter <<= _RANDOM_BITS
+        counter &= _LOW
+        counter |= _VARIANT
+        counter |= np.frombuffer(os.urandom(4 * rows), np.uint32)
+        raw[:, 1] = counter
+        if sys.byteorder == "little":
+            raw.byteswap(inplace=True)  # a UUID begins with its highest byte
+        return pa.Array.from_buffers(_ID, rows, [None, pa.py_buffer(raw)], 0)
+
+
+_SEQ, _ID = pa.uint64(), pa.binary(16)
+_COUNTER, _VARIANT = np.uint64((1 << 42) - 1), np.uint64(1 << 63)
+_HIGH_BITS, _RANDOM_BITS = np.uint64(30), np.uint64(32)  # of the counter only its lower 30 bits stand in the low half
+_LOW = np.uint64(((1 << 30) - 1) << 32)
 
 
 def _numbers(values: np.ndarray, kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)], 0)
 
 
+# Batches come in few sizes, and an array never changes: what says the same in every row is made once.
+_SIZES = 64
+_STRING = pa.string()
+
+
+@lru_cache(_SIZES)
+def _epochs(epoch: int, rows: int) -> pa.Array:
+    return _numbers(np.full(rows, epoch, np.uint16), pa.uint16())
+
+
+@lru_cache(_SIZES)
+def _no_strings(rows: int) -> pa.Array:
+    return pa.nulls(rows, _STRING)
+
+
+@lru_cache(_SIZES)
 def _repeat(value: str, rows: int) -> pa.Array:
     raw = value.encode()
     offsets = np.arange(0, len(raw) * rows + 1, len(raw), dtype=np.int32)
@@ -250,6 +290,11 @@ class _Place:
     field: pa.Field
     index: int
     is_same_type: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the column can be taken as it is, if nothing in it is null."""
+        return self.index >= 0 and self.is_same_type
 
 
 _last_places: tuple[pa.Schema, list[_Place]] | None = None  # callers come with the same schema again and again
@@ -274,7 +319,7 @@ def _column(batch: pa.RecordBatch, place: _Place) -> pa.Array:
     if place.index < 0:
         if not field.nullable or batch.schema.names.count(field.name) > 1:
             raise SchemaMismatch(field=field.name, value="not there once", expected=str(field.type))
-        return pa.nulls(rows, field.type)
+        return _no_strings(rows) if field.type.equals(_STRING) else pa.nulls(rows, field.type)
     column = batch.column(place.index)
     if not field.nullable and column.null_count:
         raise SchemaMismatch(field=field.name, value=f"{column.null_count} nulls", expected=f"{field.type}, no nulls")
@@ -286,12 +331,27 @@ def _column(batch: pa.RecordBatch, place: _Place) -> pa.Array:
         return column.view(pa.binary(8))
     if field.name == "normalised" and column.type == pa.string():
         return column
+    if field.name == "spans" and column.type.equals(_DECIDED_SPANS) and not column.null_count:
+        return _with_nullable_ends(column)
     if not _same_meaning(column.type, field.type):
         raise SchemaMismatch(field=field.name, value=str(column.type), expected=str(field.type))
     try:
         return column.cast(field.type)
     except pa.ArrowException as error:
         raise SchemaMismatch(field=field.name, value=f"{column.type} ({error})", expected=str(field.type)) from error
+
+
+# What the engine gives: its ends are never null. The same memory says it with the ledger's type; a cast costs tenfold.
+_DECIDED_SPANS = pa.list_(pa.struct([pa.field(name, pa.int32(), nullable=False) for name in ("start", "end")]))
+
+
+def _with_nullable_ends(column: pa.ListArray) -> pa.ListArray:
+    marks = column.values
+    if column.offset or marks.offset or marks.null_count:
+        return column.cast(_SPANS)
+    ends = [marks.field(place) for place in range(2)]
+    marks = pa.Array.from_buffers(_SPANS.value_type, len(marks), [None], 0, children=ends)
+    return pa.Array.from_buffers(_SPANS, len(column), [None, column.buffers()[1]], 0, children=[marks])
 
 
 def _same_meaning(given: pa.DataType, wanted: pa.DataType) -> bool:

@@ -253,7 +253,11 @@ class KeyStore:
         self._ring = ring
         self._masters = {secret.id: AESGCM(secret.key) for secret in ring.master}
         self._signer = Ed25519PrivateKey.from_private_bytes(ring.signing[-1].key)
-        self._numbers = _hash_base(ring.pseudonym[-1], b"mingbai.number")
+        # With the pseudonyms of numbers seen lately. One value, so that no thread has the one of another key.
+        self._numbers: tuple[hashlib.blake2b, dict[bytes, bytes]] = (
+            _hash_base(ring.pseudonym[-1], b"mingbai.number"),
+            {},
+        )
         self._texts = _hash_base(ring.pseudonym[-1], b"mingbai.text")
 
     # -- keyed hashes
@@ -265,11 +269,11 @@ class KeyStore:
 
     def number_hashes(self, numbers: pa.Array) -> pa.Array:
         """Pseudonyms (16 bytes) of numbers (string), null where null. Hash E.164 numbers: the hash knows no prefix."""
-        return _hash_column(self._numbers, numbers)
+        return _hash_column(*self._numbers, numbers)
 
     def text_hashes(self, texts: pa.Array) -> pa.Array:
         """Keyed hashes (16 bytes) of normalised texts (string or binary), null where null."""
-        return _hash_column(self._texts, texts)
+        return _hash_column(self._texts, None, texts)
 
     def pseudonyms(self, number: str) -> dict[int, bytes]:
         """The pseudonym of one number in every epoch whose key is kept: epoch -> 16 bytes. For searching."""
@@ -401,24 +405,38 @@ def _hash(base: hashlib.blake2b, value: bytes) -> bytes:
     return state.digest()
 
 
-_FEW = 128  # rows; below, looking for repeats costs more than hashing them
+_DIGEST = pa.binary(16)
+_FEW = 512  # rows; below, looking for repeats costs more than hashing them
 
 
-def _hash_column(base: hashlib.blake2b, column: pa.Array) -> pa.Array:
-    """Hash each distinct value once: a sender of a thousand messages costs one hash."""
+def _hash_column(base: hashlib.blake2b, known: dict[bytes, bytes] | None, column: pa.Array) -> pa.Array:
+    """Hash each distinct value once: a sender of a thousand messages costs one hash. known: hashes to remember."""
     rows = len(column)
     if column.null_count == rows:
         return pa.nulls(rows, pa.binary(16))
     if rows <= _FEW and not column.null_count:
-        return _hash_values(base, column)
+        return _hash_values(base, known, column)
     encoded = column.dictionary_encode()
-    return _hash_values(base, encoded.dictionary).take(encoded.indices)
+    return _hash_values(base, None, encoded.dictionary).take(encoded.indices)
 
 
-def _hash_values(base: hashlib.blake2b, values: pa.Array) -> pa.Array:
+_KNOWN = 1 << 14  # numbers; traffic repeats senders, and few are awake at once
+
+
+def _hash_values(base: hashlib.blake2b, known: dict[bytes, bytes] | None, values: pa.Array) -> pa.Array:
+    listed = (values.view(pa.binary()) if pa.types.is_string(values.type) else values).to_pylist()
     digests = []
-    for value in (values.view(pa.binary()) if pa.types.is_string(values.type) else values).to_pylist():
-        state = base.copy()
-        state.update(value)
-        digests.append(state.digest())
-    return pa.Array.from_buffers(pa.binary(16), len(digests), [None, pa.py_buffer(b"".join(digests))], 0)
+    if known is None:
+        for value in listed:
+            state = base.copy()
+            state.update(value)
+            digests.append(state.digest())
+    else:
+        if len(known) > _KNOWN:
+            known.clear()
+        for value in listed:
+            digest = known.get(value)
+            if digest is None:
+                digest = known[value] = _hash(base, value)
+            digests.append(digest)
+    return pa.Array.from_buffers(_DIGEST, len(digests), [None, pa.py_buffer(b"".join(digests))], 0)

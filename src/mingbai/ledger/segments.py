@@ -17,6 +17,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ from mingbai.ledger.entries import ENTRY, OPEN
 from mingbai.ledger.vault import Blob
 
 _VAULT, _SEALED = ENTRY.field("vault").type, OPEN.field("sealed").type
-_VAULT_FIELDS = list(_VAULT.value_type)
+_CLASS, _DIGEST = (field.type for field in _VAULT.value_type)
 _NAME = re.compile(r"(\d{20})\.(arrows|parquet)")
 _STREAM = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
@@ -111,8 +112,9 @@ def encode_commit(
     """
     rows = len(columns[0])
     vault = _first_row_list(rows, _vault_digests(blobs), _VAULT)
-    sealed = _first_row_list(rows, pa.array([blob.raw for blob in blobs], pa.binary()), _SEALED)
-    batch = pa.RecordBatch.from_arrays([*columns, vault, sealed, link_column(rows)], schema=OPEN)
+    sealed = _first_row_list(rows, _ciphertexts(blobs), _SEALED)
+    columns = [*columns, vault, sealed, link_column(rows)]
+    batch = pa.RecordBatch.from_arrays(columns, schema=OPEN)
     message = batch.serialize()
     view = memoryview(message)
     if view[-LINK_BYTES:] != bytes(LINK_BYTES):  # rests on the order of buffers in the Arrow format; never seen false
@@ -124,7 +126,7 @@ def encode_commit(
         first_seq=first_seq,
         at_us=at_us,
         digest=frame_digest(header, view),
-        content=content_digest(batch),
+        content=content_digest(batch, columns),
     )
     return EncodedCommit([header, view[:-LINK_BYTES], link.to_bytes()], len(header) + len(view), link)
 
@@ -138,9 +140,16 @@ def schema_message(stream: str, first_seq: int) -> bytes:
 
 
 def _vault_digests(blobs: list[Blob]) -> pa.Array:
-    classes = pa.array([int(blob.kind) for blob in blobs], pa.uint8())
-    digests = pa.array([blob.sha256 for blob in blobs], pa.binary(32))
-    return pa.StructArray.from_arrays([classes, digests], fields=_VAULT_FIELDS)
+    count = len(blobs)
+    classes = pa.Array.from_buffers(_CLASS, count, [None, pa.py_buffer(bytes(blob.kind for blob in blobs))], 0)
+    digests = pa.Array.from_buffers(_DIGEST, count, [None, pa.py_buffer(b"".join(blob.sha256 for blob in blobs))], 0)
+    return pa.Array.from_buffers(_VAULT.value_type, count, [None], 0, children=[classes, digests])
+
+
+def _ciphertexts(blobs: list[Blob]) -> pa.Array:
+    ends = np.array([0, *accumulate(len(blob.raw) for blob in blobs)], np.int32)
+    raw = b"".join(blob.raw for blob in blobs)
+    return pa.Array.from_buffers(pa.binary(), len(blobs), [None, pa.py_buffer(ends), pa.py_buffer(raw)], 0)
 
 
 def _first_row_list(rows: int, values: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -25,6 +25,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -308,22 +309,28 @@ def encrypt_commit(
     blobs = []
     number_columns = [private.column(name) for name in ("sender", "receiver", "time")]
     if retention.numbers_days and any(column.null_count < len(column) for column in number_columns):
-        rows = pa.array(np.arange(private.num_rows, dtype=np.uint32))
+        rows = _places(np.arange(private.num_rows, dtype=np.uint32))
         batch = pa.RecordBatch.from_arrays([rows, *number_columns], schema=_NUMBER_ROWS)
         blobs.append((VaultClass.NUMBERS, batch))
     text = private.column("text")
     if text.null_count < len(text):
-        allowed = np.asarray(verdicts.fill_null(255) if verdicts.null_count else verdicts) == Verdict.ALLOW
+        if verdicts.null_count:
+            verdicts = verdicts.fill_null(255)
+        allowed = np.frombuffer(verdicts.buffers()[1], np.uint8, len(verdicts), verdicts.offset) == int(Verdict.ALLOW)
         for kind, chosen in ((VaultClass.ALLOWED, allowed), (VaultClass.STOPPED, ~allowed)):
             if text.null_count:
                 chosen = chosen & np.asarray(text.is_valid())
             if retention.days(kind) and chosen.any():
-                rows = pa.array(np.flatnonzero(chosen).astype(np.uint32))
+                rows = _places(chosen.nonzero()[0].astype(np.uint32))
                 kept = text if len(rows) == len(text) else text.take(rows)
                 blobs.append((kind, pa.RecordBatch.from_arrays([rows, kept], schema=_TEXT_ROWS)))
     return [
         _encrypt(batch, kind, data_keys.current(day, kind), stream, day, commit, first_seq) for kind, batch in blobs
     ]
+
+
+def _places(rows: npt.NDArray[np.uint32]) -> pa.Array:
+    return pa.Array.from_buffers(_ROW.type, len(rows), [None, pa.py_buffer(rows)], 0)
 
 
 def _encrypt(

@@ -152,6 +152,8 @@ def text_of(raw: bytes) -> str:
 
     Never raises. Fields are ASCII by every standard; what is not is GB18030 in the field, or else taken octet by octet.
     """
+    if raw.isalnum():  # nearly always: digits
+        return raw.decode("ascii")
     said = raw.partition(b"\0")[0].strip()
     try:
         return said.decode("ascii" if said.isascii() else "gb18030")

@@ -33,7 +33,7 @@ class Wanted(IntEnum):
     ALL = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the price of an object for each PDU; it is replaced, not changed
 class ShortMessage:
     """content: with its user data header where `has_header`. at, valid_until: None where the sender says nothing.
 
@@ -185,6 +185,8 @@ def _address(ton: int, address: bytes) -> str:
 
 def _time(raw: bytes, now: datetime, habits: Habits) -> datetime | None:
     """CMPP, SGIP and SMGP write times as SMPP 3.4 does (7.1.1); without the zone in the field, too."""
+    if not raw:
+        return None
     said = raw.partition(b"\0")[0].strip()
     if len(said) == 12 and said.isdigit():
         try:

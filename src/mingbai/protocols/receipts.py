@@ -22,6 +22,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from mingbai.kernel.errors import BadValue
@@ -46,7 +47,10 @@ class State(enum.IntEnum):
     @property
     def is_final(self) -> bool:
         """No other receipt follows (SMPP 3.4 5.2.28; ACCEPTED is final there)."""
-        return self not in (State.SCHEDULED, State.ENROUTE)
+        return self > _UNDER_WAY
+
+
+_UNDER_WAY = int(State.ENROUTE)  # SCHEDULED stands before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ def sgip_of(state: State) -> Sgip:
 
 
 # ------------------------------------------------------------------------------------------------------- SMPP receipts
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the price of an object for each PDU
 class Receipt:
     """A receipt as far as it could be read. `stat` and `error` as they came; times None where they make no sense."""
 
@@ -158,7 +162,7 @@ def parse_receipt(content: bytes, tlvs: Mapping[int, bytes] | None = None, zone:
     """
     tlvs = tlvs or {}
     values = _values(content)
-    stat = _word(values.get("stat"))
+    stat = _usual_word(values.get("stat"))
     state = state_of_word(stat) if stat else State.UNKNOWN
     octet = tlvs.get(MESSAGE_STATE, b"")
     if len(octet) == 1 and octet[0] in _STATES:
@@ -168,7 +172,7 @@ def parse_receipt(content: bytes, tlvs: Mapping[int, bytes] | None = None, zone:
         _word(tlvs.get(RECEIPTED_MESSAGE_ID)) or _word(values.get("id")),
         state,
         stat,
-        _word(values.get("err")),
+        _usual_word(values.get("err")),
         _time(values.get("submitdate"), zone),
         _time(values.get("donedate"), zone),
         _number(values.get("sub")),
@@ -212,6 +216,10 @@ def _word(value: bytes | None) -> str:
     return "" if value is None else value.partition(b"\0")[0].decode("latin-1").strip(" \t\r\n,;")
 
 
+_usual_word = lru_cache(4096)(_word)  # of what is the same in most receipts
+
+
+@lru_cache(1024)
 def _number(value: bytes | None) -> int | None:
     word = _word(value)
     return int(word) if word.isascii() and word.isdigit() and len(word) < 10 else None
@@ -220,6 +228,7 @@ def _number(value: bytes | None) -> int | None:
 _YEAR_DIGITS = {10: (2,), 12: (2, 4), 14: (4,)}
 
 
+@lru_cache(4096)  # they are to the minute, and most receipts of a minute say the same two
 def _time(value: bytes | None, zone: tzinfo) -> datetime | None:
     digits = _word(value)
     if not (digits.isascii() and digits.isdigit()):
@@ -318,7 +327,7 @@ def _only(forms: dict[Relation, str], relation: Relation | None) -> dict[Relatio
     return {wanted: forms[wanted]} if forms else {}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Match:
     """The one message that is meant: the handle that `add` was given."""
 
@@ -376,6 +385,7 @@ class IdMatcher(Generic[R]):
         self._next_table = 0
         self._origin_s: float | None = None
         self._shown = dict.fromkeys(Relation, 0)
+        self._habit = relation
         self._parked: OrderedDict[int, _Parked[R]] = OrderedDict()
         self._parked_by_form: dict[str, list[tuple[int, Relation]]] = {}
         self._parkings = 0
@@ -397,11 +407,15 @@ class IdMatcher(Generic[R]):
     @property
     def habit(self) -> Relation | None:
         """What the peer is known to do, or has shown to do."""
-        if self._relation is not None:
-            return self._relation
-        relation, count = max(self._shown.items(), key=lambda shown: shown[1])
-        others = sum(self._shown.values()) - count
-        return relation if count >= _HABIT and count >= _HABIT_TIMES * others else None
+        return self._habit
+
+    def _show(self, relation: Relation) -> None:
+        """A receipt could be of one message only, and was written so."""
+        self._shown[relation] += 1
+        if self._relation is None:
+            most, count = max(self._shown.items(), key=lambda shown: shown[1])
+            others = sum(self._shown.values()) - count
+            self._habit = most if count >= _HABIT and count >= _HABIT_TIMES * others else None
 
     def add(self, message_id: str, handle: int, now_s: float) -> list[R]:
         """A response gave this id to the message `handle` (0 to 2^64 - 1). Gives parked receipts that are its own.
@@ -430,20 +444,28 @@ class IdMatcher(Generic[R]):
         For a message to several recipients pass is_final=False until the last of its receipts.
         """
         now = self._second(now_s)
+        if self._habit is Relation.SAME:  # most peers, and nothing to convert
+            table, fingerprint = self._place(canonical(message_id))
+            slots = list(table.find(fingerprint, now))
+            if len(slots) == 1:
+                return self._found(Relation.SAME, table, slots[0], is_final=is_final)
         found: list[tuple[Relation, _Table, int]] = []
         forms = _only(response_forms(message_id), self._relation)
         for relation, form in forms.items():
             table, fingerprint = self._place(form)
             found += [(relation, table, slot) for slot in table.find(fingerprint, now)]
         if len(found) == 1 and len(forms) > 1:
-            self._shown[found[0][0]] += 1
+            self._show(found[0][0])
         if len(found) > 1 and (habit := self.habit) is not None:
             found = [candidate for candidate in found if candidate[0] is habit] or found
         if not found:
             return None
         if len(found) > 1:
             return Ambiguous(tuple(table.handle(slot) for _, table, slot in found))
-        relation, table, slot = found[0]
+        return self._found(*found[0], is_final=is_final)
+
+    @staticmethod
+    def _found(relation: Relation, table: _Table, slot: int, *, is_final: bool) -> Match:
         handle = table.handle(slot)
         if is_final:
             table.remove(slot)

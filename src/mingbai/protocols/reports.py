@@ -71,7 +71,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the price of an object for each PDU
 class Report:
     """message_id: as `id_of_answer` gave it. source: the access code the message came from; destination: the handset.
 
@@ -367,6 +367,7 @@ def _three(error: str) -> str:
     return error.zfill(3) if len(error) <= 3 and error.isascii() and error.isalnum() else "000"
 
 
+@lru_cache(4096)  # most reports of a second say the same
 def _digits(moment: datetime | None, zone: tzinfo) -> str:
     """YYMMDDhhmm; zeros where it is not known."""
     if moment is None:

@@ -85,7 +85,7 @@ class Coding:
         return self.message_class == 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double its price
 class Text:
     """`text` never holds a lone surrogate; it is empty for binary data."""
 

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from django.conf import settings
 from django.test import Client
 
@@ -63,7 +67,7 @@ def test_connections_show_state_rate_errors_and_masked_packets(client_for: Clien
     with gateway(data_dir):
         whole = page(client_for("team_lead"), "/gateway/")
         part = page(client_for("auditor"), "/gateway/", **{"HX-Request": "true"})
-    for shown in ("connection refused", "41.5", "CMPP 3.0", "logged in", "waits to try again", "src_id=10690001*"):
+    for shown in ("connection refused", "41.5", "CMPP 3.0", "logged in", "down: tried again soon", "src_id=10690001*"):
         assert shown in whole
         assert shown in part
     assert "Logins are refused" in whole
@@ -177,7 +181,7 @@ def test_what_is_needed_is_not_removed(client_for: Clients) -> None:
 
 def test_a_bypass_asks_for_the_name_and_stands_on_the_pages(client_for: Clients) -> None:
     client, path = client_for("team_lead"), "/gateway/accounts/sp-one/mode/"
-    assert "the name once more" in page(client, path)
+    assert "To confirm the bypass, type sp-one" in page(client, path)
     answer = client.post(path, {"mode": "bypass", "hours": "2"})
     assert answer.status_code == 422
     assert "once more to confirm" in answer.content.decode()
@@ -253,3 +257,40 @@ def test_every_page_speaks_one_language(client_for: Clients, data_dir: Path, lan
                 said = Words(page(client, f"/gateway/{address}")).said
                 wrong |= {text: address for text in said if foreign.search(text)}
     assert not {text for text in wrong if text not in ("简体中文", "English", "【疑似营销信息】")}
+
+
+def test_an_account_is_pinned_to_a_certificate_as_tools_give_it(client_for: Clients) -> None:
+    client = client_for("administrator")
+    given = _filled(page(client, "/gateway/accounts/sp-one/"))
+    pem, sha256 = _certificate()
+    colons = ":".join(sha256[at : at + 2] for at in range(0, 64, 2)).upper()
+    for said in (pem, colons, sha256):
+        assert client.post("/gateway/accounts/sp-one/", {**given, "certificate": said}).status_code == 302
+        row = queries.row("accounts", "sp-one")
+        assert row is not None
+        assert row.document["certificate"] == sha256
+    broken = client.post("/gateway/accounts/sp-one/", {**given, "certificate": "-----BEGIN CERTIFICATE-----"})
+    assert broken.status_code == 422
+
+
+def _certificate() -> tuple[str, str]:
+    """One of our own making (PEM), and its SHA-256."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sp-one")])
+    now = utc_now()
+    unsigned = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    unsigned = unsigned.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    found = unsigned.sign(key, hashes.SHA256())
+    return found.public_bytes(serialization.Encoding.PEM).decode(), found.fingerprint(hashes.SHA256()).hex()
+
+
+def test_all_dead_letters_are_sent_again_in_one_go(client_for: Clients, data_dir: Path) -> None:
+    client = client_for("team_lead")
+    letters = [dead_letter(id) for id in range(1, 601)]
+    with gateway(data_dir, dead=letters):
+        assert "All 600, also of other pages" in page(client, "/gateway/dead/")
+        asked = client.post("/gateway/order/", {"act": "resend", "which": "dead", "all": "1"})
+        assert "Send 600 messages again?" in asked.content.decode()
+        client.post("/gateway/order/", {"act": "resend", "which": "dead", "all": "1", "confirmed": "1"})
+    ordered = [entry.data["count"] for entry in audit.entries(kinds=["gateway.resend_ordered"])]
+    assert sorted(ordered) == [100, 500]

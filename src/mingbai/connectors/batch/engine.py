@@ -21,8 +21,8 @@ import pyarrow as pa
 
 from mingbai.engines.screening.campaigns import EMPTY, Counters, CounterUpdates
 from mingbai.engines.screening.policy import Policy
-from mingbai.engines.screening.schema import DECISION
-from mingbai.engines.screening.screen import screen
+from mingbai.engines.screening.schema import DECISION, column
+from mingbai.engines.screening.screen import screen_and_hash
 from mingbai.kernel.verdicts import Category, Reason, Verdict
 
 log = logging.getLogger(__name__)
@@ -35,15 +35,20 @@ _GROWTH = 4
 # Calls to find the messages at fault in a batch that fails: enough for four of 8192 rows, each found in 26 calls. When
 # they are used up, what has not been tried passes unscreened too.
 MAX_TRIES = 128
+_HASH = pa.uint64()
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """`DECISION` rows of one batch, what it adds to the counters, and how many rows the engine failed on."""
+    """`DECISION` rows of one batch, what it adds to the counters, and how many rows the engine failed on.
+
+    text_hashes: uint64, the hash of each text as it was read, null in those rows; None where nothing was screened.
+    """
 
     decisions: pa.RecordBatch
     updates: tuple[CounterUpdates, ...]
     unscreened: int
+    text_hashes: pa.Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,8 @@ def decide(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> Decided
         nonlocal tries
         tries -= 1
         try:
-            decisions, updates = screen(part, policy, counters)
-            return Decided(decisions, (updates,), 0)
+            decisions, updates, hashes = screen_and_hash(part, policy, counters)
+            return Decided(decisions, (updates,), 0, column(_HASH, hashes))
         except Exception as error:  # whatever it is, a message must not be lost to it
             if part.num_rows > 1 and tries > 0:
                 middle = part.num_rows // 2
@@ -75,11 +80,12 @@ def decide(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> Decided
                     pa.concat_batches([half.decisions for half in halves]),
                     tuple(update for half in halves for update in half.updates),
                     sum(half.unscreened for half in halves),
+                    pa.concat_arrays([half.text_hashes for half in halves if half.text_hashes is not None]),
                 )
             # The text of the error may quote the message, so only its kind is logged.
             alarm = {"rows": part.num_rows, "error": type(error).__name__}
             log.error("messages pass unscreened: the engine failed", extra=alarm)
-            return Decided(unscreened(part.num_rows), (), part.num_rows)
+            return Decided(unscreened(part.num_rows), (), part.num_rows, pa.nulls(part.num_rows, _HASH))
 
     if batch.num_rows == 0:
         return Decided(unscreened(0), (), 0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,17 +28,19 @@ from mingbai.connectors.tables.parquet import ParquetFile
 from mingbai.connectors.tables.rejects import Cause, OnReject, Reject
 from mingbai.connectors.tables.times import DEFAULT_ZONE, EXPECTED, TIMESTAMP, times_of, zone_named
 from mingbai.connectors.tables.values import as_strings
+from mingbai.engines.screening.schema import NETWORK
 from mingbai.kernel.errors import BadValue, SchemaMismatch
 
 MAX_BATCH_BYTES = 64 << 20
-_ROLES = ("text", "sender", "receiver", "access_code", "time")
+_ROLES = ("text", "sender", "receiver", "access_code", "time", *NETWORK.names)
 
 
 @dataclass(frozen=True, slots=True)
 class InputBatch:
     """n messages in input order.
 
-    batch: columns of `MESSAGE`; `text` always, the optional ones if any file has them (null where a file has not).
+    batch: columns of `MESSAGE` and `NETWORK`; `text` always, the optional ones if any file has them (null where a file
+    has not).
     rows: their numbers over the whole input, 0-based. kept: the input's own columns, n rows, of
     `MessageReader.kept_schema`; None unless asked for. bytes_read: of the whole input so far, for a progress bar
     against `MessageReader.total_bytes`.
@@ -201,6 +203,7 @@ def read_messages(
     receiver_column: str | None = None,
     access_code_column: str | None = None,
     time_column: str | None = None,
+    network_columns: Mapping[str, str | None] | None = None,
     keep_columns: bool = False,
     zone: str = DEFAULT_ZONE,
     encoding: str | None = None,
@@ -211,9 +214,10 @@ def read_messages(
 
     format: of all inputs; None takes each file's extension. An optional column is taken by its own name (`sender`,
     `receiver`, `access_code`, `time`) if a file has it; None means that, a name demands that column of every file,
-    and an empty name leaves it out. zone: of times that name none. encoding: of text files; None recognises it.
-    on_reject: called for each bad row, in order. Raises InputUnreadable, MissingColumn, SchemaMismatch, UnknownFormat
-    and BadValue before anything is read; InputUnreadable also while reading, when a device fails.
+    and an empty name leaves it out; network_columns: the same for the columns of `NETWORK`. zone: of times that name
+    none. encoding: of text files; None recognises it. on_reject: called for each bad row, in order. Raises
+    InputUnreadable, MissingColumn, SchemaMismatch, UnknownFormat and BadValue before anything is read; InputUnreadable
+    also while reading, when a device fails.
     """
     names = [os.fspath(path) for path in paths]
     if not names:
@@ -228,6 +232,8 @@ def read_messages(
         "receiver": receiver_column,
         "access_code": access_code_column,
         "time": time_column,
+        **dict.fromkeys(NETWORK.names),
+        **(network_columns or {}),
     }
     files = [_opened(name, format_of(name, format), encoding, block_bytes) for name in names]
     wanted = [_wanted(file, asked, keep_columns) for file in files]
@@ -250,6 +256,9 @@ def _wanted(file: TableFile, asked: dict[str, str | None], keep_columns: bool) -
             continue
         if name is not None and name not in found and file.columns is not None:
             raise missing_column(file.path, name, f"{role}_column", found)
+        is_chance = name is None and role in NETWORK.names  # `device` and `cell` are names of other things too
+        if is_chance and role in found and file.columns is not None and not _fits(role, file.columns.field(role).type):
+            continue
         if name is not None or role in found:
             message[role] = name if name is not None else role
     for role, name in message.items():
@@ -259,13 +268,16 @@ def _wanted(file: TableFile, asked: dict[str, str | None], keep_columns: bool) -
 
 
 def _check_type(path: str, role: str, name: str, kind: pa.DataType) -> None:
+    if not _fits(role, kind):
+        expected = {"text": "strings", "time": "strings, numbers or timestamps"}.get(role, "strings or numbers")
+        raise SchemaMismatch(field=f"{name!r} of {path}", value=kind, expected=expected)
+
+
+def _fits(role: str, kind: pa.DataType) -> bool:
     is_text = pa.types.is_string(kind) or pa.types.is_binary(kind) or kind == JSON
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
     is_time = pa.types.is_timestamp(kind) or pa.types.is_date(kind)
-    if is_text or pa.types.is_null(kind) or (role != "text" and is_number) or (role == "time" and is_time):
-        return
-    expected = {"text": "strings", "time": "strings, numbers or timestamps"}.get(role, "strings or numbers")
-    raise SchemaMismatch(field=f"{name!r} of {path}", value=kind, expected=expected)
+    return is_text or pa.types.is_null(kind) or (role != "text" and is_number) or (role == "time" and is_time)
 
 
 def _kept_schema(files: Sequence[TableFile]) -> pa.Schema:

@@ -35,6 +35,7 @@ REASONS: dict[int, Promise] = {
     Reason.UNSCREENED: _("It could not be screened, and so it passed"),
     Reason.TRUNCATED: _("It is over-long: only its first part was read"),
     Reason.UNREADABLE: _("It is binary or damaged: nobody can say what it says"),
+    Reason.FIELD_ABSENT: _("A rule was not applied: the message does not bring the field that it looks at"),
 }
 
 # Where nothing can be shown, why. Keys are values of `ledger.Kept`.

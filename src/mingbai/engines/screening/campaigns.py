@@ -15,6 +15,7 @@ messages are added, bit sets or-ed, so updates of several processes merge in any
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -54,10 +55,12 @@ class Table:
 
     @classmethod
     def empty(cls, campaigns: int) -> Table:
+        prints = np.empty((campaigns, BINS), np.uint16)
+        prints.fill(EMPTY)
         return cls(
             index=new_index(campaigns * (BANDS + 1)),
             ids=np.zeros(campaigns, np.uint64),
-            prints=np.full((campaigns, BINS), EMPTY, np.uint16),
+            prints=prints,
             hours=np.zeros(campaigns, np.uint32),
             messages=np.zeros((campaigns, 2), np.uint32),
             bits=np.zeros((campaigns, 2, 2, WORDS), np.uint64),
@@ -418,6 +421,7 @@ def hash_column(data: U8, offsets: I32, out: U64) -> None:
         out[r] = h if offsets[r + 1] > offsets[r] else uint64(0)
 
 
+@lru_cache(64)
 def bits_for(distinct: int) -> int:
     """Bits that about `distinct` items set in a 256-bit counter: the threshold that belongs to a number of people."""
     m = 64.0 * WORDS

@@ -8,6 +8,7 @@ one of them are looked at.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 import numpy as np
@@ -73,9 +74,10 @@ def verification_codes(texts: pa.Array, links: UrlTable, rows: npt.NDArray[np.in
     """For each text whether it is a verification code. links: URLs of the texts; rows: those with one of `WORDS`."""
     result = np.zeros(len(texts), np.bool_)
     if len(rows):
-        for row, text in zip(rows.tolist(), texts.take(pa.array(rows)).to_pylist(), strict=True):
-            if is_verification_code(text, has_foreign_url=False):
-                first, end = np.searchsorted(links.rows, [row, row + 1]).tolist()
+        linked = links.rows.tolist()
+        for row in rows.tolist():
+            if is_verification_code(texts[row].as_py(), has_foreign_url=False):
+                first, end = bisect_left(linked, row), bisect_right(linked, row)
                 result[row] = all(url.flags & _OFFICIAL for url in links.urls[first:end])
     return result
 

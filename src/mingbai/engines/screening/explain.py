@@ -10,13 +10,15 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
-from mingbai.engines.screening import kernel
+from mingbai.engines.screening import kernel, urls
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.reading import normalised
 from mingbai.engines.screening.rulebook_types import Rule
+from mingbai.engines.screening.rules import Seen
 from mingbai.engines.screening.schema import text_buffers
 from mingbai.engines.screening.screen import read_rows, screen, with_thresholds
 from mingbai.kernel.verdicts import Category, Reason, Verdict
@@ -64,6 +66,7 @@ class Explanation:
     block_at: float
     read_as: str
     without: Without | None
+    not_applied: tuple[str, ...] = ()  # rules that only a field which the message does not bring kept from firing
 
     @property
     def spans(self) -> list[tuple[int, int]]:
@@ -74,7 +77,9 @@ def explain(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> list[E
     """Explain each message of a small batch (columns of `MESSAGE`). Pure, as `screen` is."""
     decisions, _ = screen(batch, policy, counters)
     data, offsets = text_buffers(batch)
-    notes = read_rows(data, offsets, policy).notes
+    seen = read_rows(data, offsets, policy)
+    notes = seen.notes
+    not_applied = _not_applied(batch, decisions, seen, policy)
     explained = []
     for row, decision in enumerate(decisions.to_pylist()):
         text = batch.column("text")[row].as_py() or ""
@@ -97,6 +102,7 @@ def explain(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> list[E
                 block_at=float(language.block_at),
                 read_as=letters,
                 without=_without(batch.slice(row, 1), text, evidence, policy, counters),
+                not_applied=tuple(not_applied.get(row, ())),
             )
         )
     return explained
@@ -117,6 +123,7 @@ def document(found: Explanation, rules: Mapping[str, Rule], versions: Mapping[st
             {"id": rule, **({"reason": rules[rule].reason, "owner": rules[rule].owner} if rule in rules else {})}
             for rule in found.rules
         ],
+        "not_applied": list(found.not_applied),
         "evidence": [
             {"start": item.start, "end": item.end, "written": item.written, "read_as": item.read_as}
             for item in found.evidence
@@ -128,6 +135,22 @@ def document(found: Explanation, rules: Mapping[str, Rule], versions: Mapping[st
         "campaign": f"{found.campaign:016x}" if found.campaign else "",
         **versions,
     }
+
+
+def _not_applied(
+    batch: pa.RecordBatch, decisions: pa.RecordBatch, seen: kernel.Readings, policy: Policy
+) -> dict[int, list[str]]:
+    """By row, the rules behind the reason `field.absent`."""
+    if int(Reason.FIELD_ABSENT) not in decisions.column("reasons").flatten().to_pylist():
+        return {}
+    kinds = ((seen.notes >> 4) & 3).astype(np.uint8)
+    linked = np.flatnonzero(kinds)
+    links = urls.find_batch(batch.column("text"), linked, kinds[linked])
+    fired = policy.rules.apply(batch, Seen(seen.score, seen.category, seen.hits, seen.logit), links, policy.at)
+    found: dict[int, list[str]] = {}
+    for row, rule in fired.kept_back.tolist():
+        found.setdefault(row, []).append(policy.rules.rulebook.rules[rule].id)
+    return found
 
 
 def _evidence(text: str, start: int, end: int, letters: str, places: list[int]) -> Evidence:

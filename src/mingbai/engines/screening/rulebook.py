@@ -49,6 +49,8 @@ _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOURS = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])\s*-\s*(?:([01][0-9]|2[0-3]):([0-5][0-9])|(24):(00))")
 _PHONE = re.compile(r"\+?[0-9][0-9 ()-]*")
+_IMSI = re.compile(r"[0-9]{6,15}|[0-9]{3,14}\*")
+_DEVICE = re.compile(r"[0-9]{8}|[0-9]{14,16}|[0-9]{2,13}\*")
 _CONTACT = re.compile(r"(?i:qq|wx|vx|wechat|微信)\s*[:：]\s*([A-Za-z0-9_-]+)")
 _OFFSET = re.compile(r"([+-])(0[0-9]|1[0-4]):([0-5][0-9])")
 _ANCHOR = re.compile(r"(?<!\\)(?:\\\\)*(?:\\[AzZG]|\(\?\^|\(\?[a-zA-Z]*-[a-zA-Z]*m)")
@@ -67,12 +69,13 @@ _SCALARS = (
     "normalised",
 )
 _MORE_SCALARS = ("case", "on", "score_min", "score_max")
-_WITH_FILE = ("keywords", "keywords_none", "domains", "numbers", "senders", "access_codes", "signatures")
+_NETWORK = ("imsis", "mscs", "cells", "devices")
+_WITH_FILE = ("keywords", "keywords_none", "domains", "numbers", "senders", "access_codes", "signatures", *_NETWORK)
 _LISTS = (*_WITH_FILE, "keywords_all", "regexes", "urls", "hours", "message_category")
 _KNOWN = {*_SCALARS, *_MORE_SCALARS, *_LISTS, *(f"{name}_file" for name in _WITH_FILE)}
 _CONDITIONS = [
     *("keywords", "keywords_all", "regexes", "domains", "urls", "numbers", "senders", "access_codes", "signatures"),
-    *("hours", "message_category", "score_min", "score_max"),
+    *(*_NETWORK, "hours", "message_category", "score_min", "score_max"),
 ]
 
 
@@ -434,6 +437,11 @@ class _Fields:
             senders=self.parsed("senders", _read_prefix, "a sender, or its beginning with * at the end"),
             access_codes=self.parsed("access_codes", _read_access_code, "the first 3 to 21 digits of an access code"),
             signatures=self.parsed("signatures", _read_signature, "a signature, or its beginning with * at the end"),
+            imsis=self.parsed("imsis", _read_imsi, "an IMSI of 6 to 15 digits, or its first 3 to 14 with * at the end"),
+            mscs=self.parsed("mscs", _read_prefix, "an MSC's number or address, or its beginning with * at the end"),
+            cells=self.parsed("cells", _read_prefix, "a cell, or its beginning with * at the end"),
+            devices=self.parsed("devices", _read_device, "an IMEI of 14 to 16 digits, the 8 of a type, or its first 2"
+                                " to 13 digits with * at the end"),
             hours=self.parsed("hours", _read_hours, "hours such as 22:00-08:00"),
             message_category=self.parsed("message_category", _labels(Category).get,
                                          f"some of {', '.join(_labels(Category))}"),
@@ -489,6 +497,15 @@ def _read_prefix(value: str) -> str | None:
 def _read_access_code(value: str) -> str | None:
     body = value.removesuffix("*")
     return body if body.isascii() and body.isdecimal() and 3 <= len(body) <= 21 else None
+
+
+def _read_imsi(value: str) -> str | None:
+    """ITU-T E.212: at most 15 digits, of which the first three are the country's."""
+    return value if _IMSI.fullmatch(value) else None
+
+
+def _read_device(value: str) -> str | None:
+    return value if _DEVICE.fullmatch(value) else None
 
 
 def _read_signature(value: str) -> str | None:

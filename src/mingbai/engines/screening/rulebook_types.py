@@ -23,6 +23,7 @@ from mingbai.kernel.verdicts import Category, Verdict
 
 MAX_PRIORITY = 1000
 MAX_KEYWORDS_ALL = 32  # each needs a bit of its own in `rules`
+TAC_DIGITS, IMEI_DIGITS = 8, 14  # type of a device, and type with serial number: 3GPP TS 23.003, 6.2
 
 
 class RuleCategory(StrEnum):
@@ -85,6 +86,10 @@ class Rule:
     senders: tuple[str, ...] = ()  # exact, or a prefix with trailing `*`
     access_codes: tuple[str, ...] = ()  # prefixes
     signatures: tuple[str, ...] = ()  # exact once normalised, or a prefix with trailing `*`
+    imsis: tuple[str, ...] = ()  # these four: exact, or a prefix with trailing `*`; see `network_fields`
+    mscs: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
     hours: tuple[tuple[int, int], ...] = ()  # minutes of the local day, [from, to); from > to goes over midnight
     message_category: tuple[Category, ...] = ()
     score_min: float | None = None  # inclusive

@@ -13,24 +13,26 @@ a rule that only flags does not switch off one that blocks); then the rule that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from operator import itemgetter
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mingbai.engines.screening import codes, contact_numbers, reading, senders
+from mingbai.engines.screening import codes, contact_numbers, network_fields, reading, senders
 from mingbai.engines.screening.normalised_text import normalised_column
 from mingbai.engines.screening.plain_conditions import PlainConditions, local_minutes, micros_of
 from mingbai.engines.screening.regexes import Regex, RegexSet
 from mingbai.engines.screening.rulebook import Normalise
 from mingbai.engines.screening.rulebook_types import NumberPattern, Rule, Rulebook, digest_of
-from mingbai.engines.screening.schema import has_text, text_buffers
+from mingbai.engines.screening.schema import DECISION, column, has_text, text_buffers
 from mingbai.engines.screening.trie import KeywordMatcher, compile_keywords
+from mingbai.engines.screening.triples import FEW, Triple, Triples, differs_from_last, is_first
 from mingbai.engines.screening.url_hosts import raw_address
 from mingbai.engines.screening.urls import UrlTable
 from mingbai.kernel.verdicts import Reason, Verdict
@@ -48,7 +50,11 @@ FIRST_OF_ALL = 10  # bit of the first of `keywords_all`, of which there are at m
 ALL_OF_ALL = ((1 << 32) - 1) << FIRST_OF_ALL
 TEXT = KEYWORDS | REGEXES | DOMAINS | URLS | NUMBERS | ALL_OF_ALL
 
+_NO_PAIRS: I64 = np.zeros((0, 2), np.int64)
+_COLUMN_BITS = {"sender": SENDERS, "access_code": ACCESS_CODES, "signature": SIGNATURES, **network_fields.BITS}
+_CONDITION_OF = {name: f"{name}s" for name in network_fields.BITS}  # column: field of `Rule`
 _CACHED_HOSTS = 1 << 16
+_FEW_ROWS = 1024  # of a column, which are looked up one by one
 _NEVER = 1 << 62  # microseconds since 1970, beyond any date
 _CODE = -1  # stands for a rule in the targets of `codes.WORDS`
 
@@ -82,62 +88,11 @@ class RuleOutcome:
     rules: pa.ListArray  # [n] ids of all rules that fired, the deciding one first
     spans: I32  # [k, 3]: row, start, end of what they matched, characters of the original text, in row order
     reasons: dict[Reason, Bools]  # which kinds of condition made the rules of a row fire
+    fires: bool  # whether any rule does
     code: Bools  # [n] a verification code (`codes`)
     service_code: Bools  # [n] sent by a service, not by a person
-
-
-class _Triples:
-    """(row, rule, bit, start, end) of everything found; start -1: not a place in the text."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[I64, I64, U64, I64, I64]] = []
-
-    def add(self, rows: I64, rules: I64, bits: U64 | int, starts: I64 | None = None, ends: I64 | None = None) -> None:
-        if len(rows):
-            nowhere = np.full(len(rows), -1, np.int64)
-            spread = np.broadcast_to(np.asarray(bits, np.uint64), (len(rows),))
-            self.parts.append(
-                (rows, rules, spread, nowhere if starts is None else starts, nowhere if ends is None else ends)
-            )
-
-    def rows_that_met(self, needed: U64) -> I64:
-        """Rows, ascending, in which some rule has all of its bits in `needed`; a rule with none there is left out."""
-        if not self.parts:
-            return np.zeros(0, np.int64)
-        rows, rules, bits, _, _ = self.arrays(needed != 0)
-        order = np.argsort(rows * len(needed) + rules)
-        rows, rules, bits = rows[order], rules[order], bits[order]
-        first = np.flatnonzero(_is_first(rows, rules))
-        met = (
-            (np.bitwise_or.reduceat(bits, first) & needed[rules[first]]) == needed[rules[first]]
-            if len(first)
-            else first
-        )
-        return np.unique(rows[first][met])
-
-    def arrays(self, active: Bools) -> tuple[I64, I64, U64, I64, I64]:
-        """All of it (there must be some), without rules that are not active."""
-        if len(self.parts) == 1:
-            rows, rules, bits, starts, ends = self.parts[0]
-        else:
-            rows, rules, bits, starts, ends = (np.concatenate(column) for column in zip(*self.parts, strict=True))
-        kept = active[rules]
-        return (
-            (rows, rules, bits, starts, ends)
-            if kept.all()
-            else (rows[kept], rules[kept], bits[kept], starts[kept], ends[kept])
-        )
-
-
-def _is_first(rows: I64, rules: I64) -> Bools:
-    """Whether each pair is the first of its kind, equal ones adjacent."""
-    return _differs_from_last(rows) | _differs_from_last(rules)
-
-
-def _differs_from_last(values: I64) -> Bools:
-    new = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=new[1:])
-    return new
+    # [k, 2]: row, rule that would fire if the message brought the field that it looks at (`network_fields`)
+    kept_back: I64 = field(default_factory=lambda: _NO_PAIRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +120,32 @@ class _Columns:
     narrowed: senders.PrefixTable
 
 
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """What of a rulebook is valid at a moment."""
+
+    at: datetime
+    active: Bools
+    # Text read, patterns, conditions that they answer, and the bits that a rule must have before (None: every row).
+    patterns: list[tuple[str, RegexSet, _Targets, U64 | None]]
+    plain: list[int]  # rules of hours, category and score alone
+
+
+class _Fired(NamedTuple):
+    """Pairs that fire, by row and then by rank."""
+
+    rows: I64
+    rules: I64
+    bits: U64
+    spans: I32  # `RuleOutcome.spans`
+    kept_back: I64  # `RuleOutcome.kept_back`
+
+
+_NOTHING = _Fired(
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros((0, 3), np.int32), _NO_PAIRS
+)
+
+
 @dataclass(frozen=True)
 class CompiledRules:
     """A rulebook, compiled. Immutable and picklable; `apply` may run in several threads."""
@@ -176,8 +157,9 @@ class CompiledRules:
     _patterns: dict[tuple[str, bool], tuple[RegexSet, _Targets]]  # by text read, and whether others narrow
     _domains: dict[str, list[int]]
     _urls: list[tuple[list[str], int]]
-    _columns: dict[str, _Columns]  # sender, access_code, signature
+    _columns: dict[str, _Columns]  # those of `_COLUMN_BITS` that some rule asks for
     _required: U64
+    _with_fields: I64  # rules that ask for a field of `schema.NETWORK`
     _before_patterns: U64  # text conditions of each rule that are looked up before its regexes
     _plain: PlainConditions
     _rank: I64
@@ -188,6 +170,10 @@ class CompiledRules:
     _hosts: dict[str, tuple[int, ...]] = field(
         default_factory=dict, repr=False, compare=False
     )  # cache of `_domain_rules`
+    _answers: dict[int, list[tuple[int, int, int]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )  # cache of `_answer`
+    _moments: list[_Moment] = field(default_factory=list, init=False, repr=False, compare=False)  # cache of `_moment`
 
     @classmethod
     def none(cls) -> CompiledRules:
@@ -239,6 +225,13 @@ class CompiledRules:
             "access_code": [(e + "*", i) for i, r in enumerate(rules) for e in r.access_codes],
             "signature": [(_folded_signature(e, normalise), i) for i, r in enumerate(rules) for e in r.signatures],
         }
+        for name, condition in _CONDITION_OF.items():
+            columns[name] = [
+                (form, i)
+                for i, rule in enumerate(rules)
+                for entry in getattr(rule, condition)
+                for form in network_fields.entry_forms(name, entry)
+            ]
         return cls(
             rulebook=rulebook,
             keywords=matcher,
@@ -255,8 +248,10 @@ class CompiledRules:
                     senders.PrefixTable((e, i) for e, i in entries if int(required[i]) & TEXT),
                 )
                 for name, entries in columns.items()
+                if entries
             },
             _required=required,
+            _with_fields=np.flatnonzero(required & network_fields.ALL_BITS),
             _before_patterns=np.array([_before_patterns(rule) for rule in rules], np.uint64),
             _plain=PlainConditions.of(rulebook),
             _rank=_ranks(rules),
@@ -295,47 +290,100 @@ class CompiledRules:
         and the time of messages that bring none; codes_in: rows in which to look for verification codes (None: all).
         """
         n = batch.num_rows
-        active = self._active(at)
-        triples = _Triples()
+        moment = self._moment(at)
+        triples = Triples()
         codes_at = self._match_keywords(batch, seen, triples)
         if codes_in is not None:
             codes_at = codes_at[codes_in[codes_at]]
         self._match_links(links, triples)
-        self._match_regexes(batch, active, triples)
+        self._match_regexes(batch, moment, triples)
         self._match_columns(batch, triples)
-        self._match_plain(n, active, triples)
+        self._match_plain(n, moment, triples)
+        absent = network_fields.absent_bits(batch) if len(self._with_fields) else None
+        if absent is not None:
+            self._match_absent(absent, triples)
         code = codes.verification_codes(batch.column("text"), links, codes_at)
         service_code = _service_codes(batch)
-        if not triples.parts:
+        if not triples:
             return _silence(n, code, service_code)
+        minutes = lru_cache(1)(lambda: local_minutes(batch, at, self._plain.zone))
+        if absent is None and triples.are_few:
+            fired = self._settle_few(triples, moment.active, seen, minutes)
+        else:
+            fired = self._settle(triples, moment.active, seen, minutes, absent)
+        outcome = self._outcome(n, fired, code, service_code) if len(fired.rows) else _silence(n, code, service_code)
+        return replace(outcome, kept_back=fired.kept_back) if len(fired.kept_back) else outcome
 
+    def _settle(
+        self, triples: Triples, active: Bools, seen: Seen, minutes: Callable[[], I64], absent: U64 | None
+    ) -> _Fired:
         rows, rules, bits, starts, ends = triples.arrays(active)
         order = np.argsort(rows * len(self._rank) + self._rank[rules], kind="stable")
         rows, rules, bits, starts, ends = rows[order], rules[order], bits[order], starts[order], ends[order]
-        new = _is_first(rows, rules)
+        new = is_first(rows, rules)
         first = np.flatnonzero(new)
         pair_bits = np.bitwise_or.reduceat(bits, first) if len(first) else bits
         pair_rows, pair_rules = rows[first], rules[first]
         required = self._required[pair_rules]
-        fires = ((pair_bits & required) == required) & ((pair_bits & np.uint64(KEYWORDS_NONE)) == 0)
-        minutes = lru_cache(1)(lambda: local_minutes(batch, at, self._plain.zone))
-        fires &= self._plain.hold(pair_rows, pair_rules, seen.score, seen.category, minutes)
+        holds = self._plain.hold(pair_rows, pair_rules, seen.score, seen.category, minutes)
+        holds &= (pair_bits & np.uint64(KEYWORDS_NONE)) == 0
+        fires = holds & ((pair_bits & required) == required)
+        kept_back = _NO_PAIRS
+        if absent is not None:
+            lacks = holds & network_fields.only_absent(required, pair_bits, absent[pair_rows])
+            kept_back = np.stack([pair_rows[lacks], pair_rules[lacks]], axis=1)
         if not fires.any():
-            return _silence(n, code, service_code)
-
+            return _NOTHING._replace(kept_back=kept_back)
         where = fires[np.cumsum(new) - 1] & (starts >= 0) & (bits != KEYWORDS_NONE)
         spans = np.stack([rows[where], starts[where], ends[where]], axis=1).astype(np.int32)
-        return self._outcome(n, pair_rows[fires], pair_rules[fires], pair_bits[fires], spans, code, service_code)
+        return _Fired(pair_rows[fires], pair_rules[fires], pair_bits[fires], spans, kept_back)
 
-    def _active(self, at: datetime) -> Bools:
-        moment = micros_of(at)
-        return (self._valid[0] <= moment) & (moment < self._valid[1])
+    def _settle_few(self, triples: Triples, active: Bools, seen: Seen, minutes: Callable[[], I64]) -> _Fired:
+        """`_settle`, one pair after the other."""
+        pairs: dict[tuple[int, int], int] = {}
+        for row, rule, bit, _, _ in triples.few:
+            pairs[row, rule] = pairs.get((row, rule), 0) | bit
+        met = [
+            (row, int(self._rank[rule]), rule, bits)
+            for (row, rule), bits in pairs.items()
+            if active[rule] and not bits & KEYWORDS_NONE and bits & (need := int(self._required[rule])) == need
+        ]
+        if not met:
+            return _NOTHING
+        met.sort()
+        table = np.array(met, np.int64)
+        rows, rules, bits = table[:, 0], table[:, 2], table[:, 3].astype(np.uint64)
+        fires = self._plain.hold(rows, rules, seen.score, seen.category, minutes)
+        places = {(met[k][0], met[k][2]): k for k in np.flatnonzero(fires).tolist()}
+        spans = [
+            (places[row, rule], row, start, end)
+            for row, rule, _, start, end in triples.few
+            if start >= 0 and (row, rule) in places
+        ]
+        spans.sort(key=itemgetter(0))
+        found = np.array([span[1:] for span in spans], np.int32).reshape(-1, 3)
+        return _Fired(rows[fires], rules[fires], bits[fires], found, _NO_PAIRS)
 
-    def _outcome(
-        self, n: int, rows: I64, rules: I64, bits: U64, spans: I32, code: Bools, service_code: Bools
-    ) -> RuleOutcome:
-        """rows, rules, bits: the pairs that fire, by row and then by rank; at least one."""
-        first = np.flatnonzero(_differs_from_last(rows))  # of each row's pairs, which are in the order of rank
+    def _moment(self, at: datetime) -> _Moment:
+        if self._moments and self._moments[0].at is at:
+            return self._moments[0]
+        micros = micros_of(at)
+        active = (self._valid[0] <= micros) & (micros < self._valid[1])
+        patterns = []
+        for (text, is_narrowed), (regexes, targets) in self._patterns.items():
+            if active[targets.rules].any():
+                needed = np.zeros(len(self._rank), np.uint64)
+                needed[targets.rules] = self._before_patterns[targets.rules]
+                needed[~active] = 0
+                patterns.append((text, regexes, targets, needed if is_narrowed else None))
+        plain = np.flatnonzero(active & (self._required == PLAIN)).tolist()
+        self._moments[:] = [moment := _Moment(at, active, patterns, plain)]
+        return moment
+
+    def _outcome(self, n: int, fired: _Fired, code: Bools, service_code: Bools) -> RuleOutcome:
+        """fired: at least one pair."""
+        rows, rules, bits = fired.rows, fired.rules, fired.bits
+        first = np.flatnonzero(differs_from_last(rows))  # of each row's pairs, which are in the order of rank
         decided, deciding = rows[first], rules[first]
         winner = np.full(n, -1, np.int32)
         winner[decided] = deciding
@@ -363,7 +411,7 @@ class CompiledRules:
             category=category,
             winner=winner,
             rules=pa.ListArray.from_arrays(pa.array(offsets), self._ids.take(pa.array(rules))),
-            spans=spans,
+            spans=fired.spans,
             reasons={
                 Reason.RULE_KEYWORD: having(KEYWORDS | ALL_OF_ALL),
                 Reason.RULE_REGEX: having(REGEXES),
@@ -372,16 +420,17 @@ class CompiledRules:
                 Reason.RULE_CONDITION: mask((bits & np.uint64(TEXT)) == 0),
                 Reason.RULE_ALLOW: mask(self._actions[rules] == Verdict.ALLOW),
             },
+            fires=True,
             code=code,
             service_code=service_code,
         )
 
     # ---- look-ups
 
-    def _match_keywords(self, batch: pa.RecordBatch, seen: Seen, triples: _Triples) -> I64:
+    def _match_keywords(self, batch: pa.RecordBatch, seen: Seen, triples: Triples) -> I64:
         """Keywords and numbers from the kernel's hits; returns the rows that hold one of `codes.WORDS`."""
-        if not len(seen.hits):
-            return np.zeros(0, np.int64)
+        if len(seen.hits) <= FEW:
+            return np.array(self._match_few_keywords(batch, seen.hits.tolist(), triples), np.int64)
         hits = seen.hits.astype(np.int64)
         targets = self._keyword_targets
         position, target = senders.expand(hits[:, 1], targets.offsets, np.arange(len(targets.rules)))
@@ -394,18 +443,42 @@ class CompiledRules:
             is_rule[k] = contact_numbers.stands_alone(number, text, int(starts[k]), int(ends[k]))
         triples.add(rows[is_rule], rules[is_rule], bits[is_rule], starts[is_rule], ends[is_rule])
         with_code: I64 = rows[rules == _CODE]
-        return np.asarray(with_code[_differs_from_last(with_code)], np.int64)  # hits come row by row
+        return np.asarray(with_code[differs_from_last(with_code)], np.int64)  # hits come row by row
 
-    def _match_regexes(self, batch: pa.RecordBatch, active: Bools, triples: _Triples) -> None:
+    def _match_few_keywords(self, batch: pa.RecordBatch, hits: list[list[int]], triples: Triples) -> list[int]:
+        """`_match_keywords`, one hit after the other."""
+        with_code: list[int] = []
+        found: list[Triple] = []
+        for row, keyword, start, end in hits:
+            for rule, bit, number in self._answers.get(keyword) or self._answer(keyword):
+                if rule == _CODE:
+                    if not with_code or with_code[-1] != row:
+                        with_code.append(row)
+                    continue
+                if number >= 0:
+                    text = batch.column("text")[row].as_py()
+                    if not contact_numbers.stands_alone(self.number_patterns[number], text, start, end):
+                        continue
+                found.append((row, rule, bit, start, end))
+        triples.add_few(found)
+        return with_code
+
+    def _answer(self, keyword: int) -> list[tuple[int, int, int]]:
+        """(rule, bit, number) of the conditions that a keyword answers."""
+        targets = self._keyword_targets
+        part = slice(int(targets.offsets[keyword]), int(targets.offsets[keyword + 1]))
+        columns = (column[part].tolist() for column in (targets.rules, targets.bits, targets.numbers))
+        if len(self._answers) >= _CACHED_HOSTS:
+            self._answers.clear()
+        self._answers[keyword] = answer = list(zip(*columns, strict=True))
+        return answer
+
+    def _match_regexes(self, batch: pa.RecordBatch, moment: _Moment, triples: Triples) -> None:
         """Comes last of the text conditions: where a rule has others, only rows that met those are scanned."""
-        for (text, is_narrowed), (regexes, targets) in self._patterns.items():
-            if not active[targets.rules].any():
-                continue
+        for text, regexes, targets, needed in moment.patterns:
             chosen = None
-            if is_narrowed:
-                needed = np.zeros(len(self._rank), np.uint64)
-                needed[targets.rules] = self._before_patterns[targets.rules]
-                chosen = triples.rows_that_met(np.where(active, needed, np.uint64(0)))
+            if needed is not None:
+                chosen = triples.rows_that_met(needed)
                 if not len(chosen):
                     continue
             data, offsets = text_buffers(batch)
@@ -414,16 +487,18 @@ class CompiledRules:
             if normalised:
                 buffers = normalised.data, normalised.offsets
             matches = regexes.scan(*buffers, None if chosen is None else chosen.tolist())
+            if not len(matches):
+                continue
             position, target = senders.expand(matches[:, 1], targets.offsets, np.arange(len(targets.rules)))
             rows, starts, ends = matches[position, 0], matches[position, 2], matches[position, 3]
             if normalised:
                 starts, ends = normalised.original(rows, starts, ends)
             triples.add(rows, targets.rules[target], targets.bits[target], starts, ends)
 
-    def _match_links(self, links: UrlTable, triples: _Triples) -> None:
+    def _match_links(self, links: UrlTable, triples: Triples) -> None:
         if not links.urls or not self.reads_links:
             return
-        found: list[tuple[int, int, int, int, int]] = []
+        found: list[Triple] = []
         for row, url in zip(links.rows.tolist(), links.urls, strict=True):
             name = url.host.name
             rules = self._hosts.get(name)
@@ -436,8 +511,7 @@ class CompiledRules:
                 found += [
                     (row, rule, URLS, url.start, url.end) for parts, rule in self._urls if _is_like(target, parts)
                 ]
-        table = np.array(found, np.int64).reshape(-1, 5)
-        triples.add(table[:, 0], table[:, 1], table[:, 2].astype(np.uint64), table[:, 3], table[:, 4])
+        triples.add_few(found)
 
     def _domain_rules(self, name: str) -> tuple[int, ...]:
         """Rules that name the host or a domain above it."""
@@ -451,15 +525,19 @@ class CompiledRules:
         self._hosts[name] = rules = tuple(found)
         return rules
 
-    def _match_columns(self, batch: pa.RecordBatch, triples: _Triples) -> None:
-        """Senders, access codes and signatures: everywhere, or only in rows where a text condition was met."""
+    def _match_columns(self, batch: pa.RecordBatch, triples: Triples) -> None:
+        """What is not text: looked up in every row, or only in rows where a text condition was met."""
         found_rows = np.zeros(0, np.int64)
-        if triples.parts and any(columns.narrowed for columns in self._columns.values()):
-            found_rows = np.unique(np.concatenate([part[0] for part in triples.parts]))
-        for name, bit in (("sender", SENDERS), ("access_code", ACCESS_CODES), ("signature", SIGNATURES)):
-            columns = self._columns[name]
+        if triples and any(columns.narrowed for columns in self._columns.values()):
+            found_rows = triples.rows
+        for name, columns in self._columns.items():
+            bit = _COLUMN_BITS[name]
             for table, rows in ((columns.everywhere, None), (columns.narrowed, found_rows)):
                 if not table or (rows is not None and not len(rows)):
+                    continue
+                few = _few_values(batch, name, rows) if table.reads_few else None
+                if few is not None:
+                    triples.add_few([(row, rule, bit, -1, -1) for row, rule in table.match_few(few)])
                     continue
                 column = _column(batch, name, rows)
                 if column is None:
@@ -467,9 +545,17 @@ class CompiledRules:
                 hit, rules = _match_signatures(table, column) if name == "signature" else table.match(column)
                 triples.add(hit if rows is None else rows[hit], rules, bit)
 
-    def _match_plain(self, n: int, active: Bools, triples: _Triples) -> None:
+    def _match_absent(self, absent: U64, triples: Triples) -> None:
+        """A rule that asks for fields alone is thought of wherever all of them are absent."""
+        for rule in self._with_fields.tolist():
+            required = self._required[rule]
+            if not required & ~network_fields.ALL_BITS:
+                rows = np.flatnonzero((absent & required) == required)
+                triples.add(rows, np.full(len(rows), rule, np.int64), 0)
+
+    def _match_plain(self, n: int, moment: _Moment, triples: Triples) -> None:
         """Rules of hours, category and score alone are tried on every row."""
-        for rule in np.flatnonzero(active & (self._required == PLAIN)).tolist():
+        for rule in moment.plain:
             triples.add(np.arange(n, dtype=np.int64), np.full(n, rule, np.int64), PLAIN)
 
 
@@ -492,6 +578,7 @@ def _required(rule: Rule) -> int:
         SENDERS: rule.senders,
         ACCESS_CODES: rule.access_codes,
         SIGNATURES: rule.signatures,
+        **{network_fields.BITS[name]: getattr(rule, condition) for name, condition in _CONDITION_OF.items()},
     }
     bits = sum(bit for bit, values in present.items() if values)
     bits |= ((1 << len(rule.keywords_all)) - 1) << FIRST_OF_ALL
@@ -556,7 +643,25 @@ def _column(batch: pa.RecordBatch, name: str, rows: I64 | None) -> pa.Array | No
     column = column.cast(pa.string())
     if name == "sender":
         return senders.folded_addresses(column)
+    if name in network_fields.BITS:
+        return network_fields.folded(name, column)
     return column if present else senders.signature_column(column)
+
+
+def _few_values(batch: pa.RecordBatch, name: str, rows: I64 | None) -> list[tuple[int, str]] | None:
+    """The rows and values of a column of a small batch, as its table wants them, without nulls; None if the column
+    must be read whole (`_column`)."""
+    if batch.num_rows > _FEW_ROWS or name == "signature" or not has_text(batch, name):
+        return None
+    values = batch.column(name).to_pylist()
+    chosen = range(len(values)) if rows is None else rows.tolist()
+    found = [(row, value) for row in chosen if (value := values[row]) is not None]
+    if name == "access_code":
+        return found
+    if not all(value.isascii() for _, value in found):  # Arrow knows other small letters than Python
+        return None
+    leading = "+" if name in ("sender", "msc") else ""
+    return [(row, value.lower().lstrip(leading)) for row, value in found]
 
 
 def _match_signatures(table: senders.PrefixTable, column: pa.Array) -> tuple[I64, I64]:
@@ -578,19 +683,20 @@ def _folded_signature(signature: str, normalise: Normalise) -> str:
 
 def _silence(n: int, code: Bools, service_code: Bools) -> RuleOutcome:
     """What no rule has to say."""
-    nothing = np.zeros(n, np.bool_)
     return RuleOutcome(
         action=np.full(n, RuleOutcome.NONE, np.uint8),
         category=np.full(n, RuleOutcome.NONE, np.uint8),
         winner=np.full(n, -1, np.int32),
-        rules=pa.ListArray.from_arrays(pa.array(np.zeros(n + 1, np.int32)), _NO_IDS),
+        rules=column(_IDS, np.zeros(n + 1, np.int32), _NO_IDS),
         spans=np.zeros((0, 3), np.int32),
-        reasons=dict.fromkeys(_REASONS, nothing),
+        reasons=dict.fromkeys(_REASONS, np.zeros(n, np.bool_)),
+        fires=False,
         code=code,
         service_code=service_code,
     )
 
 
+_IDS = DECISION.field("rules").type
 _NO_IDS = pa.array([], pa.string())
 _REASONS = (
     *(Reason.RULE_KEYWORD, Reason.RULE_REGEX, Reason.RULE_URL),
@@ -599,9 +705,15 @@ _REASONS = (
 
 
 def _service_codes(batch: pa.RecordBatch) -> Bools:
-    result = np.zeros(batch.num_rows, np.bool_)
-    if batch.num_rows and has_text(batch, "sender"):
+    """Whether each message comes from a service: through an access code, or from an address of one."""
+    rows = batch.num_rows
+    index = batch.schema.get_field_index("access_code")
+    access = batch.column(index) if index >= 0 else None
+    if access is not None and not access.null_count:
+        return np.ones(rows, np.bool_)
+    result = np.zeros(rows, np.bool_)
+    if rows and has_text(batch, "sender"):
         senders.mark_service_codes(*text_buffers(batch, "sender"), result)
-    if has_text(batch, "access_code"):
-        result |= batch.column(batch.schema.get_field_index("access_code")).is_valid().to_numpy(zero_copy_only=False)
+    if access is not None and access.null_count < rows:
+        result |= access.is_valid().to_numpy(zero_copy_only=False)
     return result

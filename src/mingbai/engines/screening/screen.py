@@ -20,7 +20,7 @@ from mingbai.engines.screening.jit import kernel as compiled
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.rules import RuleOutcome, Seen
-from mingbai.engines.screening.schema import DECISION, SPAN, column, has_text, text_buffers
+from mingbai.engines.screening.schema import DECISION, SPAN, column, has_text, micros, text_buffers
 from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.url_hosts import UrlFlag
 from mingbai.kernel.verdicts import Reason, Verdict
@@ -33,6 +33,14 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     Returns n rows of `DECISION` in the same order, and what the caller adds to the counters with `Counters.apply`.
     Raises SchemaMismatch if `text` is missing or no string. Pure: the same arguments give the same answer, bit for bit.
     """
+    decisions, updates, _ = screen_and_hash(batch, policy, counters)
+    return decisions, updates
+
+
+def screen_and_hash(
+    batch: pa.RecordBatch, policy: Policy, counters: Counters
+) -> tuple[pa.RecordBatch, CounterUpdates, npt.NDArray[np.uint64]]:
+    """`screen`, and the hash of each normalised text (`Readings.text_hash`): nobody should read a text twice."""
     rows = batch.num_rows
     data, offsets = text_buffers(batch)
     seen = read_rows(data, offsets, policy)
@@ -41,19 +49,24 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
     campaign, sightings, table = _sight(batch, seen, counters)
 
     found = np.zeros(rows, np.uint8)
-    hosts = frozenset[str]()
+    hosts = _NO_HOSTS
     if links.urls:
         official = int(UrlFlag.OFFICIAL)
-        np.bitwise_or.at(found, links.rows, links.flags)
-        strangers = [(row, url.host.domain) for row, url in zip(links.rows.tolist(), links.urls, strict=True)
-                     if not url.flags & official]  # fmt: skip
+        strangers = []
+        for row, url in zip(links.rows.tolist(), links.urls, strict=True):
+            found[row] |= url.flags
+            if not url.flags & official:
+                strangers.append((row, url.host.domain))
         hosts = frozenset(domain for _, domain in strangers)
-        fresh = [row for row, domain in strangers if domain not in counters.hosts]
-        found[fresh] |= verdict.URL_NEW
+        for row, domain in strangers:
+            if domain not in counters.hosts:
+                found[row] |= verdict.URL_NEW
     bits = np.zeros(rows, np.uint64)
-    if (fired.winner >= 0).any():
+    if fired.fires:
         for code, mask in fired.reasons.items():
             bits[mask] |= np.uint64(verdict.BIT[code])
+    if len(fired.kept_back):
+        bits[fired.kept_back[:, 0]] |= np.uint64(verdict.BIT[Reason.FIELD_ABSENT])
     verdicts, categories = np.empty(rows, np.uint8), np.empty(rows, np.uint8)
     total = verdict.decide(
         seen.score, seen.notes, seen.category, found, sightings, fired.action, fired.category, bits, fired.code,
@@ -67,18 +80,18 @@ def screen(batch: pa.RecordBatch, policy: Policy, counters: Counters) -> tuple[p
             rules = let_pass(freed, verdicts, categories, bits, rules)
     decisions = pa.RecordBatch.from_arrays(
         [
-            column(pa.uint8(), verdicts),
-            column(pa.uint8(), categories),
-            column(pa.float32(), seen.score),
+            column(_BYTE, verdicts),
+            column(_BYTE, categories),
+            column(_SCORE, seen.score),
             verdict.reasons(bits, total),
             rules,
             _spans(rows, seen, fired, links),
-            column(pa.uint64(), campaign),
-            pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), rows, [None, pa.py_buffer(seen.prints)]),
+            column(_CAMPAIGN, campaign),
+            column(_FINGERPRINT, seen.prints),
         ],
         schema=DECISION,
     )
-    return decisions, CounterUpdates(table, hosts)
+    return decisions, CounterUpdates(table, hosts), seen.text_hash
 
 
 def let_pass(
@@ -104,7 +117,9 @@ def let_pass(
 def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], policy: Policy) -> kernel.Readings:
     """Run the kernel over a text column; hits and spans are cut to what was written."""
     rows = offsets.shape[0] - 1
-    capacity = np.array([2 * rows + 256, 8 * rows + 256])
+    chinese, english = (with_thresholds(policy, m) for m in (policy.model.chinese, policy.model.english))
+    words, scratch, tables = policy.rules.keywords.arrays, thread_scratch(), reading.tables()
+    hits, spans = 2 * rows + 256, 8 * rows + 256
     while True:
         out = kernel.Readings(
             score=np.empty(rows, np.float32),
@@ -114,18 +129,15 @@ def read_rows(data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], polic
             prints=np.empty((rows, campaigns.BINS), np.uint16),
             filled=np.empty(rows, np.uint8),
             text_hash=np.empty(rows, np.uint64),
-            hits=np.empty((capacity[0], 4), np.int32),
-            spans=np.empty((capacity[1], 3), np.int32),
+            hits=np.empty((hits, 4), np.int32),
+            spans=np.empty((spans, 3), np.int32),
             used=np.zeros(2, np.int64),
         )
-        chinese, english = (with_thresholds(policy, m) for m in (policy.model.chinese, policy.model.english))
-        words, scratch = policy.rules.keywords.arrays, thread_scratch()
-        kernel.screen_rows(
-            data, offsets, 0, rows, reading.tables(), chinese, english, words, url_scan.TABLES, scratch, out
-        )
-        if (out.used <= capacity).all():
-            return out._replace(hits=out.hits[: out.used[0]], spans=out.spans[: out.used[1]])
-        capacity = np.maximum(capacity, out.used)
+        kernel.screen_rows(data, offsets, 0, rows, tables, chinese, english, words, url_scan.TABLES, scratch, out)
+        used_hits, used_spans = out.used.tolist()
+        if used_hits <= hits and used_spans <= spans:
+            return out._replace(hits=out.hits[:used_hits], spans=out.spans[:used_spans])
+        hits, spans = max(hits, used_hits), max(spans, used_spans)
 
 
 _local = threading.local()
@@ -164,11 +176,11 @@ def limits_of(policy: Policy) -> verdict.Limits:
 
 
 def _find_urls(batch: pa.RecordBatch, notes: npt.NDArray[np.uint8]) -> urls.UrlTable:
-    kinds = ((notes >> 4) & 3).astype(np.uint8)
-    rows = np.flatnonzero(kinds)
+    marked = notes & _MAY_LINK
+    (rows,) = marked.nonzero()
     if rows.size == 0:
-        return urls.UrlTable(np.zeros(0, np.int64), [])
-    return urls.find_batch(batch.column("text"), rows, kinds[rows])
+        return _NO_LINKS
+    return urls.find_batch(batch.column("text"), rows, marked[rows] // np.uint8(kernel.URL_PLAIN))
 
 
 def _sight(
@@ -182,11 +194,11 @@ def _sight(
         if has_text(batch, name):
             campaigns.hash_column(*text_buffers(batch, name), hashed)
         people.append(hashed)
-    hours = np.zeros(rows, np.uint32)
-    index = batch.schema.get_field_index("time")
-    if index >= 0:
-        micros = batch.column(index).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
-        hours = (micros // (campaigns.WINDOW_S * 1_000_000)).clip(0).astype(np.uint32)
+    times = micros(batch)
+    if times is None:
+        hours = np.zeros(rows, np.uint32)
+    else:
+        hours = (np.maximum(times, 0) // (campaigns.WINDOW_S * 1_000_000)).astype(np.uint32)
     base, own = counters.table, Table.empty(rows)
     campaign = np.zeros(rows, np.uint64)
     sightings = np.zeros((rows, 3), np.uint32)
@@ -205,7 +217,7 @@ def _spans(rows: int, seen: kernel.Readings, fired: RuleOutcome, links: urls.Url
     noteworthy = [
         (row, url.start, url.end)
         for row, url in zip(links.rows.tolist(), links.urls, strict=True)
-        if int(url.flags) & ~official
+        if url.flags & ~official
     ]
     spans = seen.spans
     if len(fired.spans) or noteworthy:
@@ -214,16 +226,32 @@ def _spans(rows: int, seen: kernel.Readings, fired: RuleOutcome, links: urls.Url
         merged = np.empty((len(spans) + len(others), 3), np.int32)
         spans = merged[: _merge(spans, others, merged)]
     ends = np.zeros(rows + 1, np.int32)
-    if len(spans) == 0:
+    count = len(spans)
+    if count == 0:
         return column(_SPANS, ends, _NO_MARKS)
-    ends[1:] = np.cumsum(np.bincount(spans[:, 0], minlength=rows), dtype=np.int32)
-    places = [column(pa.int32(), np.ascontiguousarray(spans[:, k])) for k in (1, 2)]
-    marks = pa.Array.from_buffers(SPAN, len(spans), [None], children=places)
+    places = np.empty((2, count), np.int32)
+    _lay_out(spans, ends, places)
+    marks = pa.Array.from_buffers(SPAN, count, [None], 0, children=[column(_PLACE, place) for place in places])
     return column(_SPANS, ends, marks)
 
 
+@compiled
+def _lay_out(spans: npt.NDArray[np.int32], ends: npt.NDArray[np.int32], places: npt.NDArray[np.int32]) -> None:
+    """Spans, by row -> the offsets (n + 1, zeros before) and the starts and ends of a list column."""
+    for k in range(spans.shape[0]):
+        ends[spans[k, 0] + 1] += 1
+        places[0, k], places[1, k] = spans[k, 1], spans[k, 2]
+    for row in range(1, ends.shape[0]):
+        ends[row] += ends[row - 1]
+
+
+_BYTE, _SCORE, _CAMPAIGN, _FINGERPRINT = pa.uint8(), pa.float32(), pa.uint64(), pa.binary(campaigns.BINS * 2)
+_PLACE: Final = pa.int32()
 _SPANS: Final = DECISION.field("spans").type
 _NO_MARKS: Final = pa.array([], SPAN)
+_MAY_LINK: Final = np.uint8(kernel.URL_PLAIN | kernel.URL_HIDDEN)
+_NO_HOSTS: Final = frozenset[str]()
+_NO_LINKS: Final = urls.UrlTable(np.zeros(0, np.int64), [])
 
 
 @compiled

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +55,13 @@ class _Level:
     offsets: I64
     rules: I64
 
+    def places(self) -> dict[str, int]:
+        """Where each value stands."""
+        return {value: place for place, value in enumerate(self.values.to_pylist())}
+
+
+_PLACES = 1 << 18
+
 
 class PrefixTable:
     """Which rules name a value: entries that are exact, or prefixes with a trailing `*`. Immutable, picklable."""
@@ -67,6 +74,15 @@ class PrefixTable:
             length = len(text) if entry.endswith("*") else 0
             by_length.setdefault(length, {}).setdefault(text, {})[rule] = None
         self._levels = [_level(length, rules) for length, rules in sorted(by_length.items())]
+        self._places: list[dict[str, int]] | None = None  # `_Level.places`, once somebody needs them
+
+    def __getstate__(self) -> dict[str, list[_Level] | None]:
+        return {"_levels": self._levels, "_places": None}
+
+    @property
+    def reads_few(self) -> bool:
+        """Whether `match_few` may be used: its tables cost some 150 bytes an entry."""
+        return sum(len(level.values) for level in self._levels) <= _PLACES
 
     def __bool__(self) -> bool:
         return bool(self._levels)
@@ -85,6 +101,20 @@ class PrefixTable:
                 rows.append(hit[position])
                 rules.append(named)
         return np.concatenate(rows), np.concatenate(rules)
+
+    def match_few(self, values: Sequence[tuple[int, str]]) -> list[tuple[int, int]]:
+        """`match` for some rows and their values, one by one: (row, rule) of every entry that names the value."""
+        found: list[tuple[int, int]] = []
+        if self._places is None:
+            self._places = [level.places() for level in self._levels]
+        for level, places in zip(self._levels, self._places, strict=True):
+            length = level.length
+            for row, value in values:
+                place = places.get(value[:length] if length else value)
+                if place is not None:
+                    named = level.rules[level.offsets[place] : level.offsets[place + 1]]
+                    found += [(row, rule) for rule in named.tolist()]
+        return found
 
 
 def _level(length: int, rules: dict[str, dict[int, None]]) -> _Level:

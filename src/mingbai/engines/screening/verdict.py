@@ -166,10 +166,11 @@ def spell(bits: U64, codes: U16, ends: I32, values: U16) -> None:
 
 
 _REASONS: Final = DECISION.field("reasons").type
+_CODE_TYPE: Final = pa.uint16()
 
 
 def reasons(bits: U64, total: int) -> pa.ListArray:
     """list<uint16>: the reason codes of each row, ascending."""
     ends, values = np.empty(len(bits) + 1, np.int32), np.empty(total, np.uint16)
     spell(bits, CODES, ends, values)
-    return column(_REASONS, ends, column(pa.uint16(), values))
+    return column(_REASONS, ends, column(_CODE_TYPE, values))

@@ -36,6 +36,7 @@ from mingbai.gateway.simulators.lines import (
 from mingbai.gateway.simulators.texts import Outbox, Outgoing, generated_texts, read_numbers
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue
+from mingbai.protocols import smpp
 from mingbai.protocols.link import Answered, Asked, End, Event, Gone, Link, LoginAnswered, LoginAsked, Timers
 from mingbai.protocols.logins import Denied, claimed, deny, grant, is_right, make_login
 from mingbai.protocols.messages import write_submit
@@ -69,6 +70,7 @@ class SpOptions:
     texts: Sequence[str] = ()
     long_share: float = 0.0
     sar: bool = False
+    tlvs: Sequence[str] = ()  # SMPP, TAG=TEXT each: further optional parameters of every message
     encoding: str = "auto"
     wants_reports: bool = False
     wait_reports_s: float = 10.0
@@ -126,6 +128,9 @@ class SpSimulator:
         for name in ("count", "window", "connections"):
             if getattr(options, name) < 1:
                 raise BadValue(field=f"--{name}", value=getattr(options, name), expected="1 or more")
+        if options.tlvs and options.protocol != "smpp":
+            raise BadValue(field="--tlv", value=options.protocol, expected="smpp: the others have no such parameters")
+        self._tlvs = tuple(map(_tlv, options.tlvs))
         self._tls = client_tls(options.tls_authority) if options.tls else None
         items = iter(
             Outbox(
@@ -382,7 +387,10 @@ class SpSimulator:
             text, part = text_and_part(item.message)
             to = item.message.destinations[0]
             self._lines.write("submit", number=item.number, destination=to, text=text, part=part)
-        link.ask(write_submit(item.message, self.options.protocol, version), item, now)
+        pdu = write_submit(item.message, self.options.protocol, version)
+        if isinstance(pdu, smpp.SubmitSm):
+            pdu.tlvs = (*pdu.tlvs, *self._tlvs)
+        link.ask(pdu, item, now)
 
     def _wake_at(self, when: float) -> None:
         if self._wake is None:
@@ -456,3 +464,15 @@ class SpSimulator:
             del self._awaiting[said]
             self._reported.add(said)
         return item
+
+
+def _tlv(given: str) -> tuple[int, bytes]:
+    """`0x1501=460017000000001`: a tag and its text. Raises BadValue."""
+    tag, sign, text = given.partition("=")
+    try:
+        number = int(tag, 0)
+    except ValueError:
+        number = -1
+    if not sign or not 0 <= number <= 0xFFFF or not text.isascii():
+        raise BadValue(field="--tlv", value=given, expected="TAG=TEXT, such as 0x1501=460017000000001")
+    return number, text.encode("ascii")

@@ -10,7 +10,8 @@
   const words = JSON.parse(document.getElementById("code-words").textContent);
   const state = document.getElementById("code-state"), problemList = document.getElementById("code-problems");
   const form = area.form, fields = new Set(words.fields.map((one) => one.name).concat(words.head));
-  const files = ["keywords", "keywords_none", "domains", "numbers", "senders", "access_codes", "signatures"];
+  const files = ["keywords", "keywords_none", "domains", "numbers", "senders", "access_codes", "signatures",
+    "imsis", "mscs", "cells", "devices"];
   for (const name of files) fields.add(`${name}_file`);
   const say = (text, values) => text.replace(/%\((\w+)\)s/g, (_, name) => values[name]);
   const make = (tag, name, text) => { const made = document.createElement(tag); if (name) made.className = name; if (text !== undefined) made.textContent = text; return made; };

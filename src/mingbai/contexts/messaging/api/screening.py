@@ -15,6 +15,7 @@ from mingbai.contexts.people.http_api import NotAllowed, allowed, reach
 from mingbai.contexts.people.policy import Action
 from mingbai.kernel.errors import BadValue
 from mingbai.kernel.verdicts import Category, Reason, Verdict
+from mingbai.protocols.optional_fields import PATTERNS
 
 router = Router(tags=["screening"])
 MAX_MESSAGES = 1000
@@ -22,13 +23,20 @@ MAX_TEXT = 10_000  # characters; a long message of 255 parts has at most 39,015 
 
 
 class MessageIn(Schema):
-    """One message. access_code: the code that it came through, for messages of service providers."""
+    """One message. access_code: the code that it came through, for messages of service providers.
+
+    imsi, msc, cell, device: what the network knows of a message between persons. Looked at by rules, and not kept.
+    """
 
     text: str = Field(min_length=1, max_length=MAX_TEXT)
     sender: str | None = Field(None, max_length=64)
     receiver: str | None = Field(None, max_length=64)
     access_code: str | None = Field(None, max_length=32)
     time: datetime | None = None
+    imsi: str | None = Field(None, pattern=PATTERNS["imsi"])
+    msc: str | None = Field(None, pattern=PATTERNS["msc"])
+    cell: str | None = Field(None, pattern=PATTERNS["cell"])
+    device: str | None = Field(None, pattern=PATTERNS["device"])
 
 
 class Span(Schema):
@@ -80,6 +88,10 @@ def screen(request: HttpRequest, given: ScreenIn) -> dict[str, Any]:  # Any: nin
         for name in ("text", "sender", "receiver", "access_code")
     }
     columns["time"] = pa.array([message.time for message in given.messages], pa.timestamp("us", "UTC"))
+    for name in PATTERNS:
+        values = [getattr(message, name) for message in given.messages]
+        if any(values):
+            columns[name] = pa.array(values, pa.string())
     found = traffic.client().screen(pa.record_batch(columns))
     return {
         "decisions": [_decided(id, row) for id, row in zip(found.ids, found.decisions.to_pylist(), strict=True)],

@@ -95,6 +95,8 @@ def explained(hit: Hit, decision: Decision, *, is_clear: bool, now: datetime) ->
         if words:
             span["read_as"] = shown_as(words)
     without = said["without_evidence"]
+    if set(said["not_applied"]) & set(hit.rules):  # over a field that is not recorded: today's answer lacks the rule
+        without = None
     is_same = said["model"] == hit.model and said["rulebook"] == hit.rulebook
     return Explained(
         rules=rules, spans=tuple(spans), parts=_parts(spans, read, text, is_clear),

@@ -36,6 +36,8 @@ class LiveGateway:
     connections: tuple[Document, ...]
     alarms: tuple[Document, ...]
     certificates: tuple[Document, ...]
+    refusals: Document  # messages that were not taken, by why
+    logins_refused: int
 
     @property
     def is_running(self) -> bool:
@@ -66,19 +68,25 @@ def live() -> LiveGateway:
         ),
         alarms=tuple({**row, "worker": one.get("worker")} for one in found for row in one.get("alarms", [])),
         certificates=tuple({row["name"]: row for one in found for row in one.get("certificates", [])}.values()),
+        refusals=_summed([one.get("refusals", {}) for one in found]),
+        logins_refused=sum(int(one.get("logins_refused") or 0) for one in found),
     )
 
 
 def _totals(given: Sequence[Document]) -> Document:
     """Counts added up; of the times for a message the longest of any worker."""
-    summed: Counter[str] = Counter()
-    for one in given:
-        summed.update({name: value for name, value in one.items() if isinstance(value, int | float)})
     latency = [one.get("latency_ms") or {} for one in given]
     longest = {
         name: max((one[name] for one in latency if one.get(name) is not None), default=None) for name in ("p50", "p99")
     }
-    return {**summed, "latency_ms": longest}
+    return {**_summed(given), "latency_ms": longest}
+
+
+def _summed(given: Sequence[Document]) -> Document:
+    summed: Counter[str] = Counter()
+    for one in given:
+        summed.update({name: value for name, value in one.items() if isinstance(value, int | float)})
+    return dict(summed)
 
 
 def _by_name(rows: Iterable[Document]) -> tuple[Document, ...]:
@@ -93,6 +101,8 @@ def _by_name(rows: Iterable[Document]) -> tuple[Document, ...]:
 def _both(name: str, one: Any, other: Any) -> Any:  # Any: JSON
     if one is None or other is None:
         return one if other is None else other
+    if isinstance(one, dict):
+        return _summed([one, other])
     if isinstance(one, bool) or isinstance(other, str | datetime):
         return one if name != "state" or one in _UP or other not in _UP else other
     return max(one, other) if name == "latency_ms" else one + other
@@ -143,6 +153,18 @@ def waiting(which: str, *, after: str = "", limit: int = 100) -> Waiting:
     is_running = bool(gateway_live.workers(data)) and (found.is_whole or bool(found.items) or found.total > 0)
     following = shown[-1]["id"] if len(found.items) > limit else None
     return Waiting(shown, found.total, following, is_running, found.is_whole)
+
+
+def waiting_ids(which: str, *, most: int) -> list[str]:
+    """Ids of all messages that wait now, oldest first, at most so many."""
+    data = installed_settings().data
+    found: list[str] = []
+    while len(found) < most:
+        page = gateway_live.listed(data, which, after=found[-1] if found else "", limit=gateway_live.MOST_LISTED)
+        found += [str(one["id"]) for one in page.items]
+        if len(page.items) < gateway_live.MOST_LISTED:
+            break
+    return found[:most]
 
 
 # -- rows

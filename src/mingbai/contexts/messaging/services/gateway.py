@@ -33,6 +33,7 @@ from mingbai.connectors.gateway_registry import (
 )
 from mingbai.contexts.audit import services as audit
 from mingbai.contexts.messaging.models import GatewayKind, GatewayRow, GatewayState
+from mingbai.contexts.messaging.queries.gateway import waiting_ids
 from mingbai.contexts.messaging.queries.traffic import keys
 from mingbai.contexts.messaging.services.gateway_orders import carry_orders
 from mingbai.kernel.clock import format_utc, utc_now
@@ -41,6 +42,7 @@ from mingbai.ledger import KeyStore
 
 LONGEST_BYPASS: Final = timedelta(hours=24)  # a bad day; what lasts longer is decided again by somebody
 MOST_AT_ONCE: Final = 500  # messages in one order: its entry names each
+MOST_IN_ALL: Final = 20_000  # messages that one click orders: forty entries, and what an SMSC takes in some minutes
 _LONGEST_SECRET: Final = 128  # octets: sealed, it must fit the registry's field
 _WITH_MODE: Final = (GatewayKind.ACCOUNTS, GatewayKind.ROUTES)
 
@@ -224,6 +226,19 @@ def drop(ids: Iterable[str], *, actor: str, now: datetime) -> int:
     return _order("gateway.drop_ordered", ids, actor, now)
 
 
+def order_all(act: str, which: str, *, actor: str, now: datetime) -> int:
+    """`resend` or `drop` all that wait now as `dead` or `doubt`, the oldest first, up to MOST_IN_ALL. Returns how
+    many are ordered. Raises BadValue where none waits."""
+    ids = waiting_ids(which, most=MOST_IN_ALL)
+    if not ids:
+        raise BadValue(field="ids", value=0, expected="messages that wait")
+    order = resend if act == "resend" else drop
+    with transaction.atomic():
+        return sum(
+            order(ids[first : first + MOST_AT_ONCE], actor=actor, now=now) for first in range(0, len(ids), MOST_AT_ONCE)
+        )
+
+
 def _order(kind: str, ids: Iterable[str], actor: str, now: datetime) -> int:
     given = list(dict.fromkeys(ids))
     if not 1 <= len(given) <= MOST_AT_ONCE:
@@ -260,6 +275,17 @@ def publish_present() -> bool:
         is_changed |= before is None or after.version != before.version
         _published[data] = (state.revision, _mark(data))
         done = state.revision
+
+
+def is_published() -> bool:
+    """Whether the gateway's file says what the rows say, or nothing was ever set here. Raises RegistryUnusable."""
+    state = GatewayState.objects.filter(pk=1).first()
+    if state is None or state.revision == 0:
+        return True
+    found = read_published(settings.MINGBAI.data)
+    return found is not None and found.registry.model_dump(mode="json") == present_registry(state).model_dump(
+        mode="json"
+    )
 
 
 _published: dict[Path, tuple[int, object]] = {}

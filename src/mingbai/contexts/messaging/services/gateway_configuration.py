@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field
 
 from mingbai.connectors.gateway_registry import ROWS, SECRETS, Mode
@@ -143,6 +144,12 @@ def plan(wanted: GatewayWanted, *, actor: str, now: datetime) -> list[Step]:
             gateway.set_portability(file, actor=actor, now=now)
 
         steps.append(Step("~", "gateway", "portability", move, (("portability", portability, file),)))
+    if not steps and not gateway.is_published():  # the file was moved away, or a crash came before it was written
+
+        def publish() -> None:
+            transaction.on_commit(gateway.publish_present)
+
+        steps.append(Step("+", "gateway", "registry.json", publish))
     return steps
 
 

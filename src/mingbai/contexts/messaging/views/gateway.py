@@ -7,7 +7,7 @@ of its own where there is no script.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
-from mingbai.connectors.gateway_registry import ROWS, SECRETS, Mode
+from mingbai.connectors.gateway_registry import ROWS, SECRETS, Mode, Registry
 from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.models import GatewayRow
 from mingbai.contexts.messaging.queries import gateway as queries
@@ -30,13 +30,18 @@ from mingbai.contexts.messaging.views.freeing import as_dialog
 from mingbai.contexts.messaging.views.gateway_forms import RowForm
 from mingbai.contexts.messaging.views.gateway_words import (
     KINDS,
+    MODE_BADGES,
     MODES,
+    NEW,
+    NOW,
     TOTALS,
     alarm_word,
     choice_word,
+    detail_words,
     end_word,
     field_words,
     reason_word,
+    refusal_word,
     state_words,
 )
 from mingbai.contexts.people.policy import Action
@@ -45,6 +50,7 @@ from mingbai.contexts.people.rights import RequestWithRights, requires
 from mingbai.kernel.clock import utc_now
 from mingbai.kernel.errors import BadValue, MingbaiError
 
+_SOON: Final = timedelta(days=30)  # a certificate is renewed before; authorities remind at that distance too
 _SHOWN: Final = 100  # messages on a page of dead letters
 _MOST_GROUPS: Final = 100  # accounts with connections, on the page that is made anew every two seconds
 _MOST_LINES: Final = 50  # connections of one of them
@@ -64,12 +70,14 @@ TABS: Final = (
 )
 
 
-def _page(request: RequestWithRights, url: str) -> Shown:
-    """What each page of the gateway has."""
-    tabs = [(reverse(name, args=places), label) for name, places, label in TABS]
+def _page(request: RequestWithRights, url: str, found: queries.LiveGateway | None = None) -> Shown:
+    """What each page of the gateway has. found: what the gateway says now, where the page has asked already."""
+    totals = (found or queries.live()).totals
+    waiting = {"gateway_dead": totals.get("dead", 0), "gateway_doubt": totals.get("in_doubt", 0)}
+    tabs = [(reverse(name, args=places), label, waiting.get(name, 0)) for name, places, label in TABS]
     return {
         "now": utc_now(),
-        "tabs": [{"url": at, "label": label, "is_current": at == url} for at, label in tabs],
+        "tabs": [{"url": at, "label": label, "count": count, "is_current": at == url} for at, label, count in tabs],
         "bypasses": queries.bypasses(utc_now()),
         "may_change": request.rights.may(Action.MANAGE_GATEWAY),
         "may_operate": request.rights.may(Action.OPERATE_GATEWAY),
@@ -90,28 +98,30 @@ def connections(request: RequestWithRights) -> HttpResponse:
     found = queries.live()
     by_name: dict[tuple[str, str], list[Shown]] = {}
     for one in found.connections:
-        words, tone = state_words(str(one.get("state", "")))
+        words, tone, _icon = state_words(str(one.get("state", "")))
         last_error = end_word(str(one.get("last_error") or ""))
-        line = {
-            **one,
-            "word": words,
-            "tone": tone,
-            "last_error": last_error,
-            "key": f"pdus-{one['worker']}-{one['id']}",
-        }
+        key = f"pdus-{one['worker']}-{one['id']}"
+        line = {**one, "word": words, "tone": tone, "last_error": last_error, "key": key}
         by_name.setdefault((str(one["side"]), str(one["name"])), []).append(line)
     smscs = [_group("smsc", one, by_name.pop(("smsc", one["name"]), [])) for one in found.smscs]
     accounts = [_group("account", one, by_name.pop(("account", one["name"]), [])) for one in found.accounts]
     strangers = [line for lines in by_name.values() for line in lines]  # have not logged in yet
     connected = [one for one in accounts if one["lines"]]
+    idle = [one for one in accounts if not one["lines"]]
     context = {
-        **_page(request, reverse("gateway")),
+        **_page(request, reverse("gateway"), found),
         "live": found,
         "smscs": smscs,
         "accounts": connected[:_MOST_GROUPS],
         "more_accounts": max(0, len(connected) - _MOST_GROUPS),
-        "idle": [one for one in accounts if not one["lines"]],
-        "strangers": strangers[:_MOST_LINES],
+        "idle": idle[:_MOST_GROUPS],
+        "more_idle": max(0, len(idle) - _MOST_GROUPS),
+        "smscs_up": sum(any(line["is_up"] for line in one["lines"]) for one in smscs),
+        "accounts_up": len(connected),
+        "accounts_all": len(accounts),
+        "strangers": [{"lines": strangers[:_MOST_LINES], "more": max(0, len(strangers) - _MOST_LINES)}]
+        if strangers
+        else [],
         "alarms": _alarms(found),
         "in_force": queries.in_force(),
     }
@@ -121,14 +131,17 @@ def connections(request: RequestWithRights) -> HttpResponse:
 
 def _group(side: str, one: Mapping[str, Any], lines: list[Shown]) -> Shown:  # Any: JSON
     kind = "smscs" if side == "smsc" else "accounts"
-    words, tone = state_words(str(one.get("state", "")))
+    words, tone, icon = state_words(str(one.get("state", "")))
     mode = str(one.get("mode", ""))
     return {
         **one,
         "kind": kind,
         "word": words if side == "smsc" else "",
         "tone": tone,
+        "icon": icon,
+        "last_error": end_word(str(one.get("last_error") or "")),
         "mode_word": str(MODES[mode][0]) if mode in MODES else mode,
+        "absent": " · ".join(f"{name} {count:,}" for name, count in (one.get("fields_absent") or {}).items() if count),
         "lines": lines[:_MOST_LINES],
         "more": max(0, len(lines) - _MOST_LINES),
     }
@@ -138,7 +151,7 @@ def _alarms(found: queries.LiveGateway) -> list[Shown]:
     return [
         {
             "word": alarm_word(str(one.get("code", ""))),
-            "detail": one.get("detail", ""),
+            "detail": detail_words(str(one.get("detail", ""))),
             "since": one.get("since"),
             "worker": one.get("worker"),
         }
@@ -151,10 +164,14 @@ def _alarms(found: queries.LiveGateway) -> list[Shown]:
 def live(request: RequestWithRights) -> HttpResponse:
     """How much passes, how fast, what stops it."""
     found = queries.live()
+    refusals = sorted(found.refusals.items(), key=lambda one: -int(one[1]))
     context = {
-        **_page(request, reverse("gateway_live")),
+        **_page(request, reverse("gateway_live"), found),
         "live": found,
+        "now_counts": [(words, found.totals[name]) for name, words in NOW if name in found.totals],
         "counts": [(words, found.totals[name]) for name, words in TOTALS if name in found.totals],
+        "refusals": [(refusal_word(why), count) for why, count in refusals],
+        "certificates": [_certificate(one) for one in found.certificates],
         "smscs": [_group("smsc", one, []) for one in found.smscs],
         "accounts": [_group("account", one, []) for one in found.accounts][: 2 * _MOST_GROUPS],
         "more_accounts": max(0, len(found.accounts) - 2 * _MOST_GROUPS),
@@ -163,6 +180,16 @@ def live(request: RequestWithRights) -> HttpResponse:
     }
     template = "messaging/_gateway_live.html" if _is_fragment(request) else "messaging/gateway_live.html"
     return render(request, template, context)
+
+
+def _certificate(one: Mapping[str, Any]) -> Shown:  # Any: JSON
+    end = one.get("not_after")
+    left = end - utc_now() if isinstance(end, datetime) else None
+    return {
+        **one,
+        "is_over": left is not None and left <= timedelta(0),
+        "is_soon": left is not None and timedelta(0) < left < _SOON,
+    }
 
 
 @requires(Action.OPERATE_GATEWAY)
@@ -225,15 +252,21 @@ def _waiting(request: RequestWithRights, which: str) -> HttpResponse:
 def order(request: RequestWithRights) -> HttpResponse:
     """Send again or give up: asks once more, then orders."""
     act, which, ids = request.POST.get("act", ""), request.POST.get("which", "dead"), request.POST.getlist("id")
-    url = reverse("gateway_doubt" if which == "doubt" else "gateway_dead")
-    if act not in ("resend", "drop") or not ids:
+    which = "doubt" if which == "doubt" else "dead"
+    url = reverse(f"gateway_{which}")
+    is_all = request.POST.get("all") == "1"
+    if act not in ("resend", "drop") or not (ids or is_all):
         messages.warning(request, _("Choose messages first."))
         return redirect(url)
     if request.POST.get("confirmed") != "1":
-        context = {**_page(request, url), "act": act, "which": which, "ids": ids, "back_url": url}
+        count = min(queries.waiting(which, limit=1).total, services.MOST_IN_ALL) if is_all else len(ids)
+        context = {"act": act, "which": which, "ids": ids, "is_all": is_all, "count": count, "back_url": url}
         return render(request, "messaging/gateway_order.html", context)
     try:
-        count = (services.resend if act == "resend" else services.drop)(ids, actor=request.user.ref, now=utc_now())
+        if is_all:
+            count = services.order_all(act, which, actor=request.user.ref, now=utc_now())
+        else:
+            count = (services.resend if act == "resend" else services.drop)(ids, actor=request.user.ref, now=utc_now())
     except BadValue as error:
         messages.error(request, said(error))
     else:
@@ -261,24 +294,38 @@ def decision(request: RequestWithRights, stream: str, seq: int) -> HttpResponse:
 def rows(request: RequestWithRights, kind: str) -> HttpResponse:
     one, about = _kind(kind)
     found = queries.rows(kind)
+    if kind == "routes":  # in the order in which they count
+        found.sort(key=lambda row: (row.document.get("order", 0), row.name))
     people = names_of([row.updated_by for row in found])
+    columns = _COLUMNS[kind]
+    shown: list[Shown] = [
+        {
+            "row": row,
+            "name": row.name,
+            "url": reverse("gateway_row", args=[kind, row.name]),
+            "cells": [_cell(kind, name, row.document.get(name)) for name in columns],
+            "is_active": row.document.get("active", True),
+            "mode": _mode(row),
+            "by": people.get(row.updated_by, row.updated_by),
+        }
+        for row in found
+    ]
+    if kind == "classes":
+        known = {row.name for row in found}
+        built_in = [row.model_dump(mode="json") for name, row in Registry().class_of.items() if name not in known]
+        shown += [
+            {"name": row["name"], "is_active": True, "cells": [_cell(kind, name, row.get(name)) for name in columns]}
+            for row in built_in
+        ]
     context = {
         **_page(request, reverse("gateway_rows", args=[kind])),
         "kind": kind,
         "one": one,
         "about": about,
-        "columns": [field_words(kind, name)[0] for name in _COLUMNS[kind]],
-        "rows": [
-            {
-                "row": row,
-                "url": reverse("gateway_row", args=[kind, row.name]),
-                "cells": [_said(name, row.document.get(name)) for name in _COLUMNS[kind]],
-                "is_active": row.document.get("active", True),
-                "mode": _mode(row),
-                "by": people.get(row.updated_by, row.updated_by),
-            }
-            for row in found
-        ],
+        "new_title": str(NEW[kind]),
+        "columns": [{"label": field_words(kind, name)[0], "is_number": name in _NUMBERS} for name in columns],
+        "rows": shown,
+        "total": len(found),
         "has_mode": kind in ("accounts", "routes"),
         "in_force": queries.in_force(),
         "portability": queries.portability() if kind == "ranges" else None,
@@ -289,10 +336,29 @@ def rows(request: RequestWithRights, kind: str) -> HttpResponse:
 _COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "accounts": ("protocol", "login", "traffic", "access_codes", "rate_per_s"),
     "smscs": ("protocol", "address", "login", "connections", "rate_per_s"),
-    "routes": ("order", "to", "accounts", "access_codes", "networks"),
-    "classes": ("unscreened", "in_doubt", "hold_minutes", "flagged"),
+    "routes": ("order", "accounts", "access_codes", "destinations", "networks", "to"),
+    "classes": ("unscreened", "in_doubt", "hold_minutes", "after_hold", "flagged"),
     "ranges": ("network", "prefixes"),
 }
+_NUMBERS: Final = ("rate_per_s", "connections", "order", "hold_minutes")
+_CODES: Final = (
+    "login",
+    "address",
+    "access_codes",
+    "to",
+    "accounts",
+    "networks",
+    "network",
+    "prefixes",
+    "destinations",
+)
+
+
+def _cell(kind: str, name: str, value: Any) -> Shown:  # Any: JSON
+    is_any = kind == "routes" and name in ("accounts", "access_codes", "destinations", "networks")
+    none = _("any") if is_any else _("no limit") if name == "rate_per_s" else "–"
+    text = "" if name == "rate_per_s" and value == 0 else _said(name, value)
+    return {"text": text, "none": none, "is_number": name in _NUMBERS, "is_code": name in _CODES}
 
 
 def _said(name: str, value: Any) -> str:  # Any: JSON
@@ -313,8 +379,11 @@ def _mode(row: GatewayRow) -> Shown | None:
     is_over = mode == Mode.BYPASS and not ROWS[row.kind].model_validate(row.document).bypass_until > utc_now()  # type: ignore[attr-defined]  # of rows with a mode
     mode = Mode.ENFORCE.value if is_over else mode
     until = row.document.get("bypass_until") if mode == Mode.BYPASS else None
-    tone = {"enforce": "good", "observe": "warn", "bypass": "bad"}[mode]
-    return {"code": mode, "word": str(MODES[mode][0]), "tone": tone, "until": queries.moment(until)}
+    tone, icon = MODE_BADGES[mode]
+    word, about = (str(one) for one in MODES[mode])
+    return {
+        "code": mode, "word": word, "about": about, "tone": tone, "icon": icon, "until": queries.moment(until),
+    }  # fmt: skip
 
 
 @requires(Action.MANAGE_GATEWAY)
@@ -355,6 +424,7 @@ def _form_page(
         **_page(request, reverse("gateway_rows", args=[kind])),
         **more,
         "kind": kind,
+        "new_title": str(NEW[kind]),
         "form": form,
         "row": found,
         "facts": facts,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 from annotated_types import Ge, Le, MaxLen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from django import forms
 from django.utils.translation import gettext as _
 from pydantic.fields import FieldInfo
@@ -15,12 +18,14 @@ from pydantic.fields import FieldInfo
 from mingbai.connectors.gateway_registry import ROWS, SECRETS, Protocol, Registry
 from mingbai.contexts.audit.words import said
 from mingbai.contexts.messaging.queries import gateway as queries
-from mingbai.contexts.messaging.views.gateway_words import choice_word, expected_words, field_words
+from mingbai.contexts.messaging.views.gateway_words import PARTS, choice_word, expected_words, field_words
 from mingbai.kernel.errors import BadValue, MingbaiError
 from mingbai.protocols.text import Encoding
 
 _ELSEWHERE: Final = ("mode", "bypass_until")  # a mode is switched by itself, with a confirmation
 _LONG: Final = ("ca", "client_certificate", "client_key")
+_NAMES: Final = {("routes", "to"): "smscs", ("routes", "accounts"): "accounts"}  # fields with names of other rows
+_MOST_NAMES: Final = 20  # of them beside a field
 _FEW: Final[dict[str, tuple[str, ...]]] = {  # texts of which only some are allowed
     "after_hold": ("forward", "refuse"),
     "alphabet": ("", *(one.value for one in Encoding)),
@@ -71,24 +76,37 @@ class RowForm(forms.Form):
             self.add_error(None, _("%(place)s: %(what)s") % {"place": about, "what": words} if about else words)
 
     @property
-    def groups(self) -> Iterator[tuple[str, list[forms.BoundField]]]:
-        """Fields as a page shows them: what nearly every row needs, then the rest."""
-        usual = _FIRST.get(self.kind, ())
-        bound = list(self)
-        first = [one for one in bound if one.name in usual or one.field.required or one.errors]
-        rest = [one for one in bound if one not in first]
-        yield "first", first
-        if rest:
-            yield "rest", rest
+    def groups(self) -> list[Part]:
+        """Fields as a page shows them; a field that no part names comes in the last one."""
+        named = PARTS[self.kind]
+        rest = [name for name in self.fields if not any(name in part.fields for part in named)]
+        *before, last = named
+        parts = [*before, replace(last, fields=(*last.fields, *rest))]
+        found = []
+        for part in parts:
+            bound = [self[name] for name in part.fields if name in self.fields]
+            is_open = part.is_open or any(one.errors or self._is_said(one) for one in bound)
+            found.append(Part(str(part.title), str(part.about), is_open, [(one, _is_wide(one)) for one in bound]))
+        return [part for part in found if part.bound]
+
+    def _is_said(self, bound: forms.BoundField) -> bool:
+        """Whether a field has another value than a new row."""
+        usual = self.fields[bound.name].initial
+        return str(bound.initial if bound.initial is not None else "") != str(usual if usual is not None else "")
 
 
-_FIRST: Final[dict[str, tuple[str, ...]]] = {
-    "accounts": ("active", "secret", "party", "traffic", "access_codes", "addresses", "connections", "rate_per_s"),
-    "smscs": ("active", "secret", "connections", "rate_per_s", "tls"),
-    "routes": ("active", "order", "accounts", "access_codes", "destinations", "networks"),
-    "classes": ("active", "unscreened", "in_doubt", "hold_minutes", "after_hold", "flagged"),
-    "ranges": ("active",),
-}
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Fields of one subject. bound: each with whether it takes the whole width."""
+
+    title: str
+    about: str
+    is_open: bool
+    bound: list[tuple[forms.BoundField, bool]]
+
+
+def _is_wide(bound: forms.BoundField) -> bool:
+    return isinstance(bound.field.widget, forms.Textarea) and bound.name in _LONG
 
 
 class SecretText(forms.Textarea):
@@ -106,6 +124,22 @@ class Lines(forms.CharField):
     def clean(self, value: Any) -> list[str]:  # Any: what a browser sent
         text = super().clean(value)
         return [line.strip() for line in str(text).splitlines() if line.strip()]
+
+
+class Fingerprint(forms.CharField):
+    """SHA-256 of a certificate: as tools write it, with colons and capitals too, or the certificate itself."""
+
+    widget = forms.Textarea
+
+    def clean(self, value: Any) -> str:  # Any: what a browser sent
+        text = str(super().clean(value)).strip()
+        if not text.startswith("-----BEGIN"):
+            return text.replace(":", "").lower()
+        try:
+            found = x509.load_pem_x509_certificate(text.encode())
+        except ValueError:
+            raise forms.ValidationError(_("This is no certificate (PEM).")) from None
+        return found.fingerprint(hashes.SHA256()).hex()
 
 
 class Pairs(Lines):
@@ -134,13 +168,18 @@ class _ChoiceOrNone(forms.ChoiceField):
 
 def _field(kind: str, name: str, info: FieldInfo) -> forms.Field:
     label, help_text = field_words(kind, name)
+    if (kind, name) in _NAMES and (names := queries.names(_NAMES[kind, name])):
+        more = " …" if len(names) > _MOST_NAMES else ""
+        help_text += " " + _("There are: %(names)s") % {"names": ", ".join(names[:_MOST_NAMES]) + more}
     inner, is_optional, limits = _unwrapped(info)
     usual = None if info.is_required() else info.get_default(call_default_factory=True)
     said: dict[str, Any] = {  # Any: what fields take
         "label": label, "help_text": help_text, "required": info.is_required(), "initial": _shown(usual),
     }  # fmt: skip
     if name in SECRETS.get(kind, ()):
-        widget = SecretText(attrs={"rows": 3}) if name in _LONG else forms.PasswordInput(render_value=False)
+        widget = (
+            SecretText(attrs={"rows": 3, "class": "mono"}) if name in _LONG else forms.PasswordInput(render_value=False)
+        )
         widget.attrs |= {"autocomplete": "new-password", "spellcheck": "false"}
         return forms.CharField(**{**said, "initial": ""}, widget=widget)
     if inner is bool:
@@ -157,12 +196,18 @@ def _field(kind: str, name: str, info: FieldInfo) -> forms.Field:
     if inner is int:
         return forms.IntegerField(**said, min_value=limits.get("least"), max_value=limits.get("most"))
     if get_origin(inner) is tuple:
-        return Lines(**said, widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}))
+        return Lines(**said, widget=_text())
     if get_origin(inner) is dict:
-        return Pairs(**said, widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}))
+        return Pairs(**said, widget=_text())
+    if name == "certificate":
+        return Fingerprint(**said, widget=_text())
     if name in _LONG:
-        return forms.CharField(**said, widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}))
+        return forms.CharField(**said, widget=_text())
     return (_TextOrNone if is_optional else forms.CharField)(**said, max_length=limits.get("longest"))
+
+
+def _text() -> forms.Textarea:
+    return forms.Textarea(attrs={"rows": 3, "spellcheck": "false", "autocapitalize": "none", "class": "mono"})
 
 
 def _unwrapped(info: FieldInfo) -> tuple[Any, bool, dict[str, int]]:  # Any: a type
