@@ -165,7 +165,8 @@ class Pipeline:
                 decided = Decided(unscreened(batch.num_rows), (), 0)
             else:
                 decided = _flag_unreadable(group, decide(timed, policy, self.counters))
-            rows = record_rows(batch, decided.decisions, in_force.versions, _hashes(batch, policy))
+            hashes = _hashes(batch, policy) if decided.text_hashes is None else decided.text_hashes
+            rows = record_rows(batch, decided.decisions, in_force.versions, hashes)
             receipt = self._ledger.record(rows, now=now)
             answers = self._answers(group, decided, receipt, in_force)
             if self._on_recorded is not None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from mingbai.connectors.gateway_registry import Smsc, unseal
+from mingbai.connectors.gateway_registry import SECRETS, Smsc, unseal
 from mingbai.gateway.connection import Connection
 from mingbai.gateway.items import Item, Stage
 from mingbai.gateway.limits import TokenBucket
@@ -130,7 +130,14 @@ class Upstream:
         for connection in self.connections:
             connection.link.window = smsc.window
         changed = {name for name in type(smsc).model_fields if getattr(before, name) != getattr(smsc, name)}
-        return not changed - {"window", "rate_per_s", "alphabet", "zone", "fields", "node"}
+        changed -= {"window", "rate_per_s", "alphabet", "zone", "fields", "node"}
+        return all(name in SECRETS["smscs"] and self._is_same_secret(before, name) for name in changed)
+
+    def _is_same_secret(self, before: Smsc, name: str) -> bool:
+        """Sealed anew, it looks another."""
+        old, new = getattr(before, name), getattr(self.smsc, name)
+        keys = self._exchange.keys
+        return bool(old) and bool(new) and unseal(keys, old) == unseal(keys, new)
 
     def bounce(self) -> int:
         """Leave all connections; they are dialled again at once."""

@@ -50,7 +50,7 @@ def screen_tables(
     for result in screen_stream(reader, lambda item: item.batch, policy, counters, threads=threads):
         item, decisions = result.item, result.decided.decisions
         if recorder is not None:
-            recorder.record(result.batch, decisions)
+            recorder.record(result.batch, decisions, text_hashes=result.decided.text_hashes)
         if output is not None:
             output.write(item.rows, decisions, item.kept)
         tally.add(result.batch, decisions, result.decided.unscreened)
