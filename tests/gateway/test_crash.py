@@ -73,10 +73,10 @@ class Sender:
         self.unanswered: set[str] = set()
         self.reports: list[Report] = []
         self.sent = 0
-        self.is_stopping = False
+        self.stopping = asyncio.Event()
 
     async def run(self) -> None:
-        while not self.is_stopping:
+        while not self.stopping.is_set():
             provider = Provider("cmpp", self.port, window=32, reports=self.reports)
             try:
                 await provider.start()
@@ -87,7 +87,7 @@ class Sender:
                 await asyncio.sleep(0.2)
                 continue
             tags: dict[Any, str] = {}
-            while provider.gone is None and not self.is_stopping:
+            while provider.gone is None and not self.stopping.is_set():
                 assert provider.connection is not None
                 for _ in range(min(8, provider.connection.link.room)):
                     self.sent += 1
@@ -100,7 +100,7 @@ class Sender:
                     await provider.until(lambda: not provider._sent, 20.0)  # noqa: B023 - awaited here
             self._collect(provider, tags)
             self.unanswered |= set(tags.values())
-            if provider.gone is None and self.is_stopping:
+            if provider.gone is None and self.stopping.is_set():
                 self.last = provider
                 return
             await asyncio.sleep(0.05)
@@ -153,7 +153,7 @@ async def test_every_id_is_accounted_for_over_kills_of_both_sides(
         async with asyncio.timeout(60):
             while len(sender.accepted) < before + 60:
                 await asyncio.sleep(0.02)
-        sender.is_stopping = True
+        sender.stopping.set()
         await running
 
         async def open_ends() -> int:

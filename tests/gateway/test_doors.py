@@ -240,7 +240,7 @@ async def test_workers_count_together_in_redis_and_go_on_without_it(tmp_path: Pa
         redis.kill()
         redis.wait()
         await one.beat()
-        assert one.is_away
+        assert bool(one.is_away)
         assert one.take("sp", 100, 5, 0.0) == 5, "no message stops for a counter that cannot be asked"
         assert await one.may_connect("sp", 2, "e")
         for each in shared:
@@ -323,7 +323,7 @@ async def test_tls_a_bound_certificate_and_another_one_without_a_restart(tmp_pat
     ours, theirs = _certificate(tmp_path, "ours"), _certificate(tmp_path, "theirs")
     der = ssl.PEM_cert_to_DER_cert(theirs[0].read_text())
     wanted = registry([smsc], ["smpp"], {"certificate": fingerprint(der)})
-    tls = {
+    tls: dict[str, Any] = {  # Any: settings
         "tls_certificate": ours[0], "tls_key": ours[1], "tls_client_ca": theirs[0], "smpp": "tls:127.0.0.1:0",
     }  # fmt: skip
     async with running(tmp_path / "data", wanted, **tls) as gateway:

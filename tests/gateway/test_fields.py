@@ -55,13 +55,17 @@ def _chat(text: str = CHAT, to: str = "13800138000") -> ShortMessage:
 def _send(provider: Provider, message: ShortMessage, tlvs: dict[int, bytes], kind: str = "submit_sm") -> int:
     """As the rig sends, with TLVs behind it."""
     assert provider.connection is not None
-    pdu = write_submit(message, "smpp")
-    assert isinstance(pdu, smpp.SubmitSm)
+    pdu: Any = write_submit(message, "smpp")  # Any: what it becomes below
     if kind == "data_sm":
         payload = ((int(smpp.Tag.MESSAGE_PAYLOAD), message.content),)
         pdu = smpp.DataSm(
             source_addr=pdu.source_addr, destination_addr=pdu.destination_addr, data_coding=pdu.data_coding,
             registered_delivery=pdu.registered_delivery, tlvs=payload,
+        )  # fmt: skip
+    if kind == "deliver_sm":
+        pdu = smpp.DeliverSm(
+            source_addr=pdu.source_addr, destination_addr=pdu.destination_addr, data_coding=pdu.data_coding,
+            short_message=message.content,
         )  # fmt: skip
     pdu.tlvs = (*pdu.tlvs, *tlvs.items())
     tag = len(provider._sent) + len(provider.by_tag) + 1
@@ -86,7 +90,7 @@ async def _metrics(gateway: Running) -> str:
         return await answer.text()
 
 
-@pytest.mark.parametrize("kind", ["submit_sm", "data_sm"])
+@pytest.mark.parametrize("kind", ["submit_sm", "data_sm", "deliver_sm"])
 @story
 async def test_a_rule_sees_what_an_optional_parameter_brings(kind: str, tmp_path: Path) -> None:
     smsc = await Smsc("smpp").start()
@@ -290,3 +294,15 @@ def test_a_wrong_tag_is_refused_with_its_place(given: dict[str, object], field: 
     with pytest.raises(BadValue) as caught:
         _account(**given)
     assert caught.value.data["field"] == field
+
+
+@story
+async def test_what_no_network_says_by_deliver_sm_is_declined(tmp_path: Path) -> None:
+    """A provider's account hands on no subscriber's messages."""
+    smsc = await Smsc("smpp").start()
+    async with running(tmp_path, registry([smsc], ["smpp"])) as gateway:
+        provider = await Provider("smpp", gateway.ports["smpp"]).start()
+        tag = _send(provider, _chat(), {}, "deliver_sm")
+        await provider.until(lambda: tag in provider.by_tag)
+        assert provider.by_tag[tag][1] is not None and not smsc.received and not _entries(gateway)
+    await smsc.stop()

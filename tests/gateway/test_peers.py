@@ -28,7 +28,8 @@ from tests.peers.mail import free_port
 
 pytestmark = pytest.mark.needs("node")
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 PROTOCOLS: Final = ("cmpp2", "cmpp3", "sgip", "smgp", "smpp")
 PAIRS: Final = [
@@ -91,7 +92,11 @@ class Line:
     def sp(self, place: int, **options: Option) -> Program:
         """The provider of account `place`; it sends from its own access code."""
         way_in: dict[str, Option] = {"listen": f"{LOOPBACK}:{self.backs[place]}"} if self.protocol == "sgip" else {}
-        given: dict[str, Option] = {"login": f"90000{place}", "secret": PASSWORD, "source": f"1069000{place}"}
+        given: dict[str, Any] = {  # Any: options of `client`
+            "login": f"90000{place}",
+            "secret": PASSWORD,
+            "source": f"1069000{place}",
+        }
         return sp(self.protocol, connect=self.address, **{**given, **way_in, **options})
 
     @property
@@ -277,7 +282,12 @@ async def test_the_alphabet_of_smpp_is_written_anew_where_the_other_protocol_has
 async def test_node_smpp_as_client(other: str, tmp_path: Path) -> None:
     mo = [f"{HANDSET},10690000,TD", f"{HANDSET},1069000019,退订"]
     async with between(tmp_path, "smpp", other, accounts=3, mo=mo) as line:
-        given: dict[str, Option] = {"connect": line.address, "secret": PASSWORD, "coding": 8, "want_report": True}
+        given: dict[str, Any] = {  # Any: options of `client`
+            "connect": line.address,
+            "secret": PASSWORD,
+            "coding": 8,
+            "want_report": True,
+        }
         with (
             node_smpp.client(**given, login="900000", source="10690000", text=HAM, want_mo=2) as one,
             node_smpp.client(**given, login="900001", source="10690001", text=HAM * 6, payload=True) as long,
@@ -333,7 +343,11 @@ async def test_smpplib_as_client(other: str, tmp_path: Path) -> None:
     english = "Your parcel is at the station [box 8-2] @home"
     mo = [f"{HANDSET},10690001,退订"]
     async with between(tmp_path, "smpp", other, accounts=4, mo=mo, alphabet="gsm7") as line:
-        given: dict[str, Option] = {"connect": line.address, "secret": PASSWORD, "want_report": True}
+        given: dict[str, Any] = {  # Any: options of `client`
+            "connect": line.address,
+            "secret": PASSWORD,
+            "want_report": True,
+        }
         texts = (english, HAM, HAM * 6, SPAM)
         with ExitStack() as stack:
             clients = [

@@ -441,7 +441,7 @@ def test_a_nack_never_accepts() -> None:
 
 
 def test_what_is_no_submit_has_no_such_answer() -> None:
-    for pdu in (cmpp.ActiveTest(), smpp.DeliverSm()):
+    for pdu in (cmpp.ActiveTest(), smpp.EnquireLink()):
         for call in (lambda p: answer_submit(p, "1"), lambda p: refuse_submit(p, Refusal.SYSTEM), id_of_answer):
             with pytest.raises(BadValue, match="pdu"):
                 call(pdu)

@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo
 
 from mingbai.connectors.gateway_registry import Account, Smsc, unseal
 from mingbai.gateway.connection import Connection
+from mingbai.gateway.intake import is_network
 from mingbai.gateway.limits import LoginGuard
 from mingbai.gateway.partner import Partner
 from mingbai.gateway.upstream import Upstream, dialect_of
@@ -198,7 +199,7 @@ class Doors:
             if isinstance(pdu, _FROM_SMSC):
                 party.asked(connection, pdu)
                 return
-        elif isinstance(pdu, _TO_US) and connection.direction is not Direction.RECEIVE:
+        elif (isinstance(pdu, _TO_US) or _is_handed_on(party, pdu)) and connection.direction is not Direction.RECEIVE:
             submits.append(pdu)
             return
         connection.link.answer(declined(pdu))
@@ -400,6 +401,16 @@ class Doors:
         await asyncio.sleep(1.0)
         partner.is_calling = False
         self._exchange.wake(partner)
+
+
+def _is_handed_on(party: Any, pdu: Pdu) -> bool:  # Any: who logged in
+    """An SMSC that logs in as a network's account may hand a subscriber's message on by deliver_sm."""
+    return (
+        isinstance(pdu, smpp.DeliverSm)
+        and isinstance(party, Partner)
+        and is_network(party)
+        and smpp.receipt_of(pdu) is None
+    )
 
 
 def declined(pdu: Pdu) -> Pdu:

@@ -83,6 +83,7 @@ _IDS: Final[dict[type[Pdu], Callable[[Any, Any], str]]] = {  # Any: the PDU's cl
     smpp.SubmitSmResp: _id_smpp,
     smpp.SubmitMultiResp: _id_smpp,
     smpp.DataSmResp: _id_smpp,
+    smpp.DeliverSmResp: lambda answer, request: "",
     smpp.GenericNack: lambda answer, request: "",
 }
 
@@ -131,6 +132,7 @@ _TAKEN: Final[dict[type[Pdu], Callable[[Any, str], Pdu]]] = {  # Any: as above
     smpp.SubmitSm: _taken_submit_sm,
     smpp.SubmitMulti: _taken_smpp,
     smpp.DataSm: _taken_smpp,
+    smpp.DeliverSm: lambda request, said: smpp.DeliverSmResp(sequence=request.sequence),  # no id: 4.6.2
 }
 
 
@@ -199,6 +201,7 @@ _REFUSED: Final[dict[type[Pdu], tuple[Callable[..., Pdu], int, str]]] = {
     smpp.SubmitSm: (smpp.SubmitSmResp, 3, "status"),
     smpp.SubmitMulti: (smpp.SubmitMultiResp, 3, "status"),
     smpp.DataSm: (smpp.DataSmResp, 3, "status"),
+    smpp.DeliverSm: (smpp.DeliverSmResp, 3, "status"),
 }
 
 

@@ -72,7 +72,7 @@ USUAL: Final = Habits()
 
 # ------------------------------------------------------------------------------------------------------------- reading
 def read_submit(pdu: Pdu, now: datetime, habits: Habits = USUAL) -> ShortMessage:
-    """The message in a SUBMIT, submit_sm, submit_multi or data_sm.
+    """The message in a SUBMIT, submit_sm, submit_multi or data_sm, or in a deliver_sm by which an SMSC hands it on.
 
     Raises BadValue: a time that cannot be read, no recipient, or a PDU that is none of these.
     """
@@ -166,6 +166,23 @@ def _read_smpp(pdu: smpp.SubmitSm | smpp.SubmitMulti | smpp.DataSm, now: datetim
     )
 
 
+def _read_handed_on(pdu: smpp.DeliverSm, now: datetime, habits: Habits) -> ShortMessage:
+    """An SMSC speaks of a subscriber's message: it has taken it, and wants no report."""
+    return ShortMessage(
+        source=_address(pdu.source_addr_ton, pdu.source_addr),
+        destinations=(_address(pdu.dest_addr_ton, pdu.destination_addr),),
+        content=smpp.content_of(pdu),
+        coding=coding_of("smpp", pdu.data_coding, habits.alphabet),
+        has_header=bool(pdu.esm_class & smpp.EsmClass.UDHI),
+        mark=smpp.sar_mark(pdu.tlvs) if pdu.tlvs else None,
+        service=text_of(pdu.service_type),
+        protocol_id=pdu.protocol_id,
+        priority=min(3, pdu.priority_flag),
+        at=_time(pdu.schedule_delivery_time, now, habits),
+        valid_until=_time(pdu.validity_period, now, habits),
+    )
+
+
 def _recipients(pdu: smpp.SubmitSm | smpp.SubmitMulti | smpp.DataSm) -> tuple[str, ...]:
     if not isinstance(pdu, smpp.SubmitMulti):
         return (_address(pdu.dest_addr_ton, pdu.destination_addr),)
@@ -201,6 +218,7 @@ _READERS: Final[tuple[tuple[tuple[type[Pdu], ...], Callable[..., ShortMessage]],
     ((smpp.SubmitSm, smpp.SubmitMulti, smpp.DataSm), _read_smpp),
     ((smgp.Submit, smgp.Submit13), _read_smgp),
     ((sgip.Submit,), _read_sgip),
+    ((smpp.DeliverSm,), _read_handed_on),
 )
 
 
