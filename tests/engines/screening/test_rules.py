@@ -19,9 +19,10 @@ from mingbai.engines.screening import codes, senders
 from mingbai.engines.screening.contact_numbers import stands_alone
 from mingbai.engines.screening.reading import letters_of, tables
 from mingbai.engines.screening.regexes import BLOCK_ROWS, Regex, RegexSet
+from mingbai.engines.screening.rule_outcome import RuleOutcome, Seen
 from mingbai.engines.screening.rulebook import load_shipped, parse
 from mingbai.engines.screening.rulebook_types import NumberPattern
-from mingbai.engines.screening.rules import CompiledRules, RuleOutcome, Seen, keyword_nids
+from mingbai.engines.screening.rules import CompiledRules, keyword_nids
 from mingbai.engines.screening.trie import find_all
 from mingbai.engines.screening.urls import find_batch
 from mingbai.kernel.verdicts import Category, Reason, Verdict

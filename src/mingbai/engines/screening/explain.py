@@ -17,8 +17,8 @@ from mingbai.engines.screening import kernel, urls
 from mingbai.engines.screening.campaigns import Counters
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.reading import normalised
+from mingbai.engines.screening.rule_outcome import Seen
 from mingbai.engines.screening.rulebook_types import Rule
-from mingbai.engines.screening.rules import Seen
 from mingbai.engines.screening.schema import text_buffers
 from mingbai.engines.screening.screen import read_rows, screen, with_thresholds
 from mingbai.kernel.verdicts import Category, Reason, Verdict

@@ -30,7 +30,7 @@ from mingbai.engines.screening.jit import arithmetic, int64
 from mingbai.engines.screening.kernel import hash_text
 from mingbai.engines.screening.policy import Policy
 from mingbai.engines.screening.reading import LANE, U8, Tables, decode, may_hold_url, repair
-from mingbai.engines.screening.rules import Seen
+from mingbai.engines.screening.rule_outcome import Seen
 from mingbai.engines.screening.schema import DECISION, column, text_buffers
 from mingbai.engines.screening.scoring import I32, I64, Scratch
 from mingbai.engines.screening.screen import let_pass, limits_of, read_rows, thread_scratch

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from operator import itemgetter
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,17 @@ from mingbai.engines.screening import codes, contact_numbers, network_fields, re
 from mingbai.engines.screening.normalised_text import normalised_column
 from mingbai.engines.screening.plain_conditions import PlainConditions, local_minutes, micros_of
 from mingbai.engines.screening.regexes import Regex, RegexSet
+from mingbai.engines.screening.rule_columns import (
+    few_values,
+    folded_signature,
+    match_signatures,
+    read_column,
+    service_codes,
+)
+from mingbai.engines.screening.rule_outcome import NO_PAIRS, RuleOutcome, Seen, silence
 from mingbai.engines.screening.rulebook import Normalise
 from mingbai.engines.screening.rulebook_types import NumberPattern, Rule, Rulebook, digest_of
-from mingbai.engines.screening.schema import DECISION, column, has_text, text_buffers
+from mingbai.engines.screening.schema import text_buffers
 from mingbai.engines.screening.trie import KeywordMatcher, compile_keywords
 from mingbai.engines.screening.triples import FEW, Triple, Triples, differs_from_last, is_first
 from mingbai.engines.screening.url_hosts import raw_address
@@ -50,11 +58,9 @@ FIRST_OF_ALL = 10  # bit of the first of `keywords_all`, of which there are at m
 ALL_OF_ALL = ((1 << 32) - 1) << FIRST_OF_ALL
 TEXT = KEYWORDS | REGEXES | DOMAINS | URLS | NUMBERS | ALL_OF_ALL
 
-_NO_PAIRS: I64 = np.zeros((0, 2), np.int64)
 _COLUMN_BITS = {"sender": SENDERS, "access_code": ACCESS_CODES, "signature": SIGNATURES, **network_fields.BITS}
 _CONDITION_OF = {name: f"{name}s" for name in network_fields.BITS}  # column: field of `Rule`
 _CACHED_HOSTS = 1 << 16
-_FEW_ROWS = 1024  # of a column, which are looked up one by one
 _NEVER = 1 << 62  # microseconds since 1970, beyond any date
 _CODE = -1  # stands for a rule in the targets of `codes.WORDS`
 
@@ -65,34 +71,6 @@ def keyword_nids(text: str) -> list[int]:
     letters, _ = reading.letters_of(content, reading.tables())
     nids: list[int] = letters.tolist()
     return nids
-
-
-class Seen(NamedTuple):
-    """What rules need of the rows of a batch beside its columns."""
-
-    score: F32
-    category: U8
-    hits: I32  # [k, 4]: row, keyword of `CompiledRules.keywords`, start, end (characters of the original text)
-    logit: F32 | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RuleOutcome:
-    """What rules say about the n rows of a batch."""
-
-    NONE: ClassVar[int] = 255
-
-    action: U8  # [n] Verdict of the deciding rule, NONE where no rule fired
-    category: U8  # [n] Category that a stopping rule stands for, else NONE
-    winner: I32  # [n] index of the deciding rule in the rulebook, -1
-    rules: pa.ListArray  # [n] ids of all rules that fired, the deciding one first
-    spans: I32  # [k, 3]: row, start, end of what they matched, characters of the original text, in row order
-    reasons: dict[Reason, Bools]  # which kinds of condition made the rules of a row fire
-    fires: bool  # whether any rule does
-    code: Bools  # [n] a verification code (`codes`)
-    service_code: Bools  # [n] sent by a service, not by a person
-    # [k, 2]: row, rule that would fire if the message brought the field that it looks at (`network_fields`)
-    kept_back: I64 = field(default_factory=lambda: _NO_PAIRS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +120,7 @@ class _Fired(NamedTuple):
 
 
 _NOTHING = _Fired(
-    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros((0, 3), np.int32), _NO_PAIRS
+    np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros((0, 3), np.int32), NO_PAIRS
 )
 
 
@@ -223,7 +201,7 @@ class CompiledRules:
         columns = {
             "sender": [(f, i) for i, r in enumerate(rules) for e in r.senders for f in senders.address_forms(e)],
             "access_code": [(e + "*", i) for i, r in enumerate(rules) for e in r.access_codes],
-            "signature": [(_folded_signature(e, normalise), i) for i, r in enumerate(rules) for e in r.signatures],
+            "signature": [(folded_signature(e, normalise), i) for i, r in enumerate(rules) for e in r.signatures],
         }
         for name, condition in _CONDITION_OF.items():
             columns[name] = [
@@ -303,15 +281,15 @@ class CompiledRules:
         if absent is not None:
             self._match_absent(absent, triples)
         code = codes.verification_codes(batch.column("text"), links, codes_at)
-        service_code = _service_codes(batch)
+        service_code = service_codes(batch)
         if not triples:
-            return _silence(n, code, service_code)
+            return silence(n, code, service_code)
         minutes = lru_cache(1)(lambda: local_minutes(batch, at, self._plain.zone))
         if absent is None and triples.are_few:
             fired = self._settle_few(triples, moment.active, seen, minutes)
         else:
             fired = self._settle(triples, moment.active, seen, minutes, absent)
-        outcome = self._outcome(n, fired, code, service_code) if len(fired.rows) else _silence(n, code, service_code)
+        outcome = self._outcome(n, fired, code, service_code) if len(fired.rows) else silence(n, code, service_code)
         return replace(outcome, kept_back=fired.kept_back) if len(fired.kept_back) else outcome
 
     def _settle(
@@ -328,7 +306,7 @@ class CompiledRules:
         holds = self._plain.hold(pair_rows, pair_rules, seen.score, seen.category, minutes)
         holds &= (pair_bits & np.uint64(KEYWORDS_NONE)) == 0
         fires = holds & ((pair_bits & required) == required)
-        kept_back = _NO_PAIRS
+        kept_back = NO_PAIRS
         if absent is not None:
             lacks = holds & network_fields.only_absent(required, pair_bits, absent[pair_rows])
             kept_back = np.stack([pair_rows[lacks], pair_rules[lacks]], axis=1)
@@ -362,7 +340,7 @@ class CompiledRules:
         ]
         spans.sort(key=itemgetter(0))
         found = np.array([span[1:] for span in spans], np.int32).reshape(-1, 3)
-        return _Fired(rows[fires], rules[fires], bits[fires], found, _NO_PAIRS)
+        return _Fired(rows[fires], rules[fires], bits[fires], found, NO_PAIRS)
 
     def _moment(self, at: datetime) -> _Moment:
         if self._moments and self._moments[0].at is at:
@@ -535,14 +513,16 @@ class CompiledRules:
             for table, rows in ((columns.everywhere, None), (columns.narrowed, found_rows)):
                 if not table or (rows is not None and not len(rows)):
                     continue
-                few = _few_values(batch, name, rows) if table.reads_few else None
+                few = few_values(batch, name, rows) if table.reads_few else None
                 if few is not None:
                     triples.add_few([(row, rule, bit, -1, -1) for row, rule in table.match_few(few)])
                     continue
-                column = _column(batch, name, rows)
+                column = read_column(batch, name, rows)
                 if column is None:
                     continue
-                hit, rules = _match_signatures(table, column) if name == "signature" else table.match(column)
+                hit, rules = (
+                    match_signatures(table, column, keyword_nids) if name == "signature" else table.match(column)
+                )
                 triples.add(hit if rows is None else rows[hit], rules, bit)
 
     def _match_absent(self, absent: U64, triples: Triples) -> None:
@@ -628,92 +608,3 @@ def _is_like(text: str, parts: Sequence[str]) -> bool:
             return False
         at = found + len(part)
     return True
-
-
-def _column(batch: pa.RecordBatch, name: str, rows: I64 | None) -> pa.Array | None:
-    """A column as its table wants it, or those rows of it; None if the batch has none."""
-    present = has_text(batch, name)
-    if not present and name != "signature":
-        return None
-    column = batch.column(name if present else "text")
-    if rows is not None:
-        column = column.take(pa.array(rows))
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    column = column.cast(pa.string())
-    if name == "sender":
-        return senders.folded_addresses(column)
-    if name in network_fields.BITS:
-        return network_fields.folded(name, column)
-    return column if present else senders.signature_column(column)
-
-
-def _few_values(batch: pa.RecordBatch, name: str, rows: I64 | None) -> list[tuple[int, str]] | None:
-    """The rows and values of a column of a small batch, as its table wants them, without nulls; None if the column
-    must be read whole (`_column`)."""
-    if batch.num_rows > _FEW_ROWS or name == "signature" or not has_text(batch, name):
-        return None
-    values = batch.column(name).to_pylist()
-    chosen = range(len(values)) if rows is None else rows.tolist()
-    found = [(row, value) for row in chosen if (value := values[row]) is not None]
-    if name == "access_code":
-        return found
-    if not all(value.isascii() for _, value in found):  # Arrow knows other small letters than Python
-        return None
-    leading = "+" if name in ("sender", "msc") else ""
-    return [(row, value.lower().lstrip(leading)) for row, value in found]
-
-
-def _match_signatures(table: senders.PrefixTable, column: pa.Array) -> tuple[I64, I64]:
-    """Signatures are compared normalised, so that full width or traditional letters do not hide one."""
-    encoded = column.dictionary_encode()
-    folded = pa.array([_folded_signature(s, keyword_nids) for s in encoded.dictionary.to_pylist()], pa.string())
-    known, rules = table.match(folded)
-    codes_of_rows = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    order = np.argsort(codes_of_rows, kind="stable")
-    bounds = np.searchsorted(codes_of_rows[order], np.arange(len(folded) + 1)).astype(np.int64)
-    position, rows = senders.expand(known, bounds, order)
-    return rows, rules[position]
-
-
-def _folded_signature(signature: str, normalise: Normalise) -> str:
-    star = "*" if signature.endswith("*") else ""
-    return "".join(map(chr, normalise(signature.removesuffix("*")))) + star
-
-
-def _silence(n: int, code: Bools, service_code: Bools) -> RuleOutcome:
-    """What no rule has to say."""
-    return RuleOutcome(
-        action=np.full(n, RuleOutcome.NONE, np.uint8),
-        category=np.full(n, RuleOutcome.NONE, np.uint8),
-        winner=np.full(n, -1, np.int32),
-        rules=column(_IDS, np.zeros(n + 1, np.int32), _NO_IDS),
-        spans=np.zeros((0, 3), np.int32),
-        reasons=dict.fromkeys(_REASONS, np.zeros(n, np.bool_)),
-        fires=False,
-        code=code,
-        service_code=service_code,
-    )
-
-
-_IDS = DECISION.field("rules").type
-_NO_IDS = pa.array([], pa.string())
-_REASONS = (
-    *(Reason.RULE_KEYWORD, Reason.RULE_REGEX, Reason.RULE_URL),
-    *(Reason.RULE_NUMBER, Reason.RULE_CONDITION, Reason.RULE_ALLOW),
-)
-
-
-def _service_codes(batch: pa.RecordBatch) -> Bools:
-    """Whether each message comes from a service: through an access code, or from an address of one."""
-    rows = batch.num_rows
-    index = batch.schema.get_field_index("access_code")
-    access = batch.column(index) if index >= 0 else None
-    if access is not None and not access.null_count:
-        return np.ones(rows, np.bool_)
-    result = np.zeros(rows, np.bool_)
-    if rows and has_text(batch, "sender"):
-        senders.mark_service_codes(*text_buffers(batch, "sender"), result)
-    if access is not None and access.null_count < rows:
-        result |= access.is_valid().to_numpy(zero_copy_only=False)
-    return result

@@ -19,7 +19,7 @@ from mingbai.engines.screening.freed import FreedMessage
 from mingbai.engines.screening.jit import kernel as compiled
 from mingbai.engines.screening.model import LanguageModel
 from mingbai.engines.screening.policy import Policy
-from mingbai.engines.screening.rules import RuleOutcome, Seen
+from mingbai.engines.screening.rule_outcome import RuleOutcome, Seen
 from mingbai.engines.screening.schema import DECISION, SPAN, column, has_text, micros, text_buffers
 from mingbai.engines.screening.scoring import Scratch, new_scratch
 from mingbai.engines.screening.url_hosts import UrlFlag
