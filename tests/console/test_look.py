@@ -5,6 +5,7 @@ axe.min.js is axe-core 4.14.1 by Deque Systems (MPL-2.0), used by tests only and
 
 from __future__ import annotations
 
+import gzip
 import re
 import shutil
 import tomllib
@@ -254,6 +255,18 @@ def test_a_page_with_all_it_loads_is_small() -> None:
     assert all(found)
     total = len(html) + sum(Path(str(path)).stat().st_size for path in found)
     assert total < MOST_BYTES
+
+
+def test_static_files_come_packed_to_whoever_takes_that() -> None:
+    client = Client()
+    name = "/static/console/shell.css"
+    plain, packed = client.get(name), client.get(name, headers={"Accept-Encoding": "gzip, br"})
+    assert plain.headers.get("Content-Encoding") is None and packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.content) == plain.content and len(packed.content) < len(plain.content) / 2
+    assert plain.headers["ETag"] != packed.headers["ETag"] and packed.headers["Vary"] == "Accept-Encoding"
+    known = {"Accept-Encoding": "gzip", "If-None-Match": packed.headers["ETag"]}
+    assert client.get(name, headers=known).status_code == 304
+    assert client.get(name, headers={"If-None-Match": packed.headers["ETag"]}).status_code == 200
 
 
 @pytest.mark.urls("tests.console.kitchen")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import mimetypes
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from django.conf import settings
 from django.contrib.staticfiles import finders
@@ -43,16 +45,25 @@ class SecurityHeaders:
         return response
 
 
+class _Static(NamedTuple):
+    content: bytes
+    packed: bytes | None  # with gzip, where that makes it smaller
+    kind: str
+    tag: str
+
+
 @cache
-def _static(name: str) -> tuple[bytes, str, str] | None:
+def _static(name: str) -> _Static | None:
     found = finders.find(name)
     if not isinstance(found, str) or not Path(found).is_file():
         return None
     content = Path(found).read_bytes()
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    packed = None
     if kind.startswith("text/") or kind in ("application/javascript", "image/svg+xml"):
         kind += "; charset=utf-8"
-    return content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+        packed = gzip.compress(content, mtime=0)
+    return _Static(content, packed, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
 class StaticFiles:
@@ -69,11 +80,15 @@ class StaticFiles:
         found = _static(request.path.removeprefix(settings.STATIC_URL))
         if found is None:
             return HttpResponse(status=404)
-        content, kind, tag = found
+        takes_gzip = found.packed is not None and "gzip" in request.headers.get("Accept-Encoding", "")
+        tag = f'{found.tag[:-1]}-gz"' if takes_gzip else found.tag
         if request.headers.get("If-None-Match") == tag:
             response = HttpResponse(status=304)
+        elif takes_gzip and found.packed is not None:
+            response = HttpResponse(found.packed, content_type=found.kind, headers={"Content-Encoding": "gzip"})
         else:
-            response = HttpResponse(content, content_type=kind)
+            response = HttpResponse(found.content, content_type=found.kind)
+        response.headers["Vary"] = "Accept-Encoding"
         response.headers["ETag"] = tag
         response.headers["Cache-Control"] = "public, max-age=300"
         return response
