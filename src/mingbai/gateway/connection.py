@@ -21,6 +21,7 @@ Handler = Callable[["Connection", Sequence[Event]], None]
 
 _UNREAD_MOST: Final = 1 << 20  # octets that a peer may leave unread before it is not read any more
 _STALLED_S: Final = 30.0
+_REST_S: Final = 0.1
 
 
 class Connection(asyncio.Protocol):
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._due = float("inf")  # when the timer wakes; uvloop's handles of the near future cannot say it
         self._stall: asyncio.TimerHandle | None = None
+        self._rest: asyncio.TimerHandle | None = None
         self.link: Link
         self.peer: tuple[str, int] = ("", 0)
         self.account: Any = None  # Any: whom the handler knows behind it
@@ -66,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._happened(self.link.receive(data, self._loop.time()))
 
     def connection_lost(self, error: Exception | None) -> None:
-        for timer in (self._timer, self._stall):
+        for timer in (self._timer, self._stall, self._rest):
             if timer is not None:
                 timer.cancel()
         events = self.link.cut()
@@ -83,6 +85,10 @@ class Connection(asyncio.Protocol):
         self.is_stalled = False
         if self._stall is not None:
             self._stall.cancel()
+        if self._rest is None:
+            self._read_on()
+
+    def _read_on(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -119,6 +125,17 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         self._due = due
         self._timer = self._loop.call_at(due, self._tick) if due != float("inf") else None
+
+    def rest(self) -> None:
+        """Read nothing more for a moment: whoever sends more than it may costs little, and others do not feel it."""
+        if self._rest is None and not self.is_stalled and self._transport is not None:
+            self._transport.pause_reading()
+            self._rest = self._loop.call_later(_REST_S, self._rested)
+
+    def _rested(self) -> None:
+        self._rest = None
+        if not self.is_stalled:
+            self._read_on()
 
     def leave(self) -> None:
         """Finish what was begun, then close."""

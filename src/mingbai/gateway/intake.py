@@ -85,6 +85,8 @@ class Intake:
         over = max(0, connection.link.asked - account.window)
         wanted = len(pdus) - over
         allowed = exchange.shared.take(account.name, account.rate_per_s, wanted, exchange.loop_time()) if wanted else 0
+        if allowed < len(pdus):
+            connection.rest()
         now = exchange.now()
         received = exchange.loop_time()
         for place, pdu in enumerate(pdus):
