@@ -20,7 +20,7 @@ from mingbai.settings import load_settings
 from tests.peers.mail import free_port
 
 LOGINS: Final = {"busy": "901234", "quiet-1": "901235", "quiet-2": "901236"}
-_START_S, _BIND_S, _STOP_S = 120.0, 20.0, 30.0
+_START_S, _BIND_S, _STOP_S = 600.0, 20.0, 30.0
 
 Row = dict[str, Any]  # Any: JSON
 
