@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -95,9 +96,9 @@ class Smsc:
     _serial: int = 0
     _server: asyncio.Server | None = None
 
-    async def start(self, port: int = 0) -> Smsc:
+    async def start(self, port: int = 0, tls: ssl.SSLContext | None = None) -> Smsc:
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connection, "127.0.0.1", port)
+        self._server = await loop.create_server(self._connection, "127.0.0.1", port, ssl=tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

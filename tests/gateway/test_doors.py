@@ -318,6 +318,32 @@ def _certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 @story
+async def test_tls_to_an_smsc_which_asks_for_our_certificate(tmp_path: Path) -> None:
+    ours, theirs = _certificate(tmp_path, "ours"), _certificate(tmp_path, "theirs")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(ours[0]))
+    context.load_cert_chain(*theirs)
+    context.verify_mode = ssl.CERT_REQUIRED
+    smsc = await Smsc("smpp").start(tls=context)
+    (row,) = registry([smsc], ["cmpp"]).smscs
+    tls = {"tls": True, "ca": theirs[0].read_text(), "client_certificate": ours[0].read_text()}
+    shown = row.model_copy(update={**tls, "client_key": ours[1].read_text()})
+    stranger = row.model_copy(update={"tls": True})  # trusts what the system trusts, and shows nothing
+    async with running(
+        tmp_path / "data", registry([smsc], ["cmpp"]).model_copy(update={"smscs": (stranger,)})
+    ) as gateway:
+        (upstream,) = gateway.gateway.exchange.upstreams.values()
+        await gateway.until(lambda: "CERTIFICATE_VERIFY_FAILED" in str(upstream.last_error))
+        assert not smsc.connections
+        gateway.publish(registry([smsc], ["cmpp"]).model_copy(update={"smscs": (shown,)}))
+        provider = await Provider("cmpp", gateway.ports["cmpp"]).start()
+        provider.text()
+        await provider.until(lambda: len(provider.reports) == 1)
+        assert len(smsc.received) == 1
+        assert all(connection.is_tls for connection in upstream.connections)
+    await smsc.stop()
+
+
+@story
 async def test_tls_a_bound_certificate_and_another_one_without_a_restart(tmp_path: Path) -> None:
     smsc = await Smsc("smpp").start()
     ours, theirs = _certificate(tmp_path, "ours"), _certificate(tmp_path, "theirs")

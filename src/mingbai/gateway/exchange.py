@@ -10,11 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -584,29 +582,15 @@ class Exchange:
         self.store.ended(cdr.id, cdr.record())
         self.on_ended(cdr)
 
-    def _event(self, kind: str, data: dict[str, object]) -> None:
+    def event(self, kind: str, data: dict[str, object]) -> None:
         """An entry of the ledger, written by the pipeline's side: a slow disk does not hold up the loop."""
         self.loop.run_in_executor(None, self._write_event, kind, data)
-
-    def event(self, kind: str, data: dict[str, object]) -> None:
-        self._event(kind, data)
 
     def _write_event(self, kind: str, data: dict[str, object]) -> None:
         try:
             self._ledger.record_event(kind, data, now=utc_now())
         except LedgerError as error:
             self.alarms.raise_(error.code, str(error), utc_now())
-
-    @contextlib.contextmanager
-    def pem_file(self, content: str) -> Iterator[str]:
-        """OpenSSL reads keys from files only: one that nobody else can open, and that is gone at once."""
-        handle, path = tempfile.mkstemp(prefix="mingbai-")
-        try:
-            os.write(handle, content.encode())
-            os.close(handle)
-            yield path
-        finally:
-            os.unlink(path)
 
 
 def _with_fields(batch: pa.RecordBatch, rows: list[Row]) -> pa.RecordBatch:

@@ -7,11 +7,14 @@ was sent and not answered when a connection ends is in doubt, and nothing else i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import random
 import ssl
+import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
@@ -224,7 +227,7 @@ class Upstream:
         context = ssl.create_default_context(cadata=self.smsc.ca or None)
         if self.smsc.client_certificate:
             key = unseal(self._exchange.keys, self.smsc.client_key).decode()
-            with self._exchange.pem_file(self.smsc.client_certificate + "\n" + key) as path:
+            with _pem_file(self.smsc.client_certificate + "\n" + key) as path:
                 context.load_cert_chain(path)
         return context
 
@@ -450,6 +453,18 @@ class Upstream:
             self._exchange.dispatch.never_reported(handle)
         for _, number in late:
             self._exchange.dispatch.unmatched(number)
+
+
+@contextlib.contextmanager
+def _pem_file(content: str) -> Iterator[str]:
+    """OpenSSL reads keys from files only: one that nobody else can open, and that is gone at once."""
+    handle, path = tempfile.mkstemp(prefix="mingbai-")
+    try:
+        os.write(handle, content.encode())
+        os.close(handle)
+        yield path
+    finally:
+        os.unlink(path)
 
 
 def _declined(pdu: Pdu) -> Pdu:
