@@ -164,7 +164,33 @@ def test_when_the_supervisor_is_killed_nothing_stays_behind(serving: Serving) ->
     pids += [child for pid in pids for child in children(pid)]
     serving.process.kill()
     serving.process.wait(10)
-    until(lambda: not alive(pids), "its parts have ended", 40)
+    until(lambda: not alive(pids), "its parts have ended", 60)
+
+
+_FORKS = """
+import os, signal, sys, time
+from mingbai import server
+signal.signal(signal.SIGTERM, lambda number, frame: None)  # as a web server that notes it and looks later
+server._end_forks_too()
+if not (child := os.fork()):
+    print("begun", flush=True)
+    time.sleep(60)  # it loads its pages: its own handlers are not there yet
+    os._exit(7)
+sys.stdin.read(1)
+os.kill(child, signal.SIGTERM)
+print(os.WTERMSIG(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_is_still_loading_heeds_a_stop() -> None:
+    """It must not take the signal with the handler of the one that forked it, which would be waited for for ever."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        said, _ = process.communicate("x", timeout=50)
+    assert int(said) == signal.SIGTERM
 
 
 def children(pid: int) -> list[int]:

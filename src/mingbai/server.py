@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 PARTS = ("web", "worker", "screener")  # of the control plane
 READY_NAME = "ready"  # DATA/run/ready: the database is up to date; who needs it waits for this file
 _DRAIN_S = 20.0  # what a part gets to finish what it has begun
+_WEB_DRAIN_S = 10  # of that, what a request gets; a page that is followed live never ends by itself
 _LONGEST_PAUSE_S = 30.0
 _STEADY_S = 60.0  # a part that ran this long may start at once again
 
@@ -271,6 +272,7 @@ def run_web(settings: Settings) -> None:
         log_access=False,
         log_level="warning",  # type: ignore[arg-type]  # granian takes its enum's value
         respawn_failed_workers=True,
+        workers_kill_timeout=_WEB_DRAIN_S,
         websockets=False,
     ).serve()
 
@@ -320,7 +322,15 @@ def _end_forks_too() -> None:
         nonlocal parent
         parent = os.getpid()
 
-    os.register_at_fork(before=before, after_in_child=lambda: _end_with(parent))
+    def after() -> None:
+        with suppress(ValueError):  # what is forked off the main thread has no handlers to lose
+            # Inherited, they note a signal for the process that forked; until the new one has set its own, SIGTERM
+            # would be lost on it, and it would stay.
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _end_with(parent)
+
+    os.register_at_fork(before=before, after_in_child=after)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 from django.db import close_old_connections, connections
 
@@ -27,6 +28,8 @@ from mingbai.settings import Settings
 log = logging.getLogger(__name__)
 
 Work = Callable[[Settings, datetime], None]
+
+_PATIENCE_S: Final = 15.0  # at the end, for all jobs together: they are begun anew when somebody starts us again
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,9 @@ def run_worker(settings: Settings) -> None:
             log.critical("a thread of the worker is gone")
             break
     stop.set()
+    end = time.monotonic() + _PATIENCE_S
     for thread in threads:
-        thread.join(timeout=15)
+        thread.join(timeout=max(0.0, end - time.monotonic()))
 
 
 def _loop(settings: Settings, given: list[Job], stop: threading.Event) -> None:
