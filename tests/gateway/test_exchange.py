@@ -105,6 +105,19 @@ async def test_a_subscribers_message_comes_to_whoever_has_the_code(protocol: str
     await callback.stop()
 
 
+@story
+async def test_optional_parameters_of_smpp_reach_the_smsc(tmp_path: Path) -> None:
+    smsc = await Smsc("smpp").start()
+    optional = ((0x1403, b"vendor"), (0x7777, b""))
+    async with running(tmp_path, registry([smsc], ["smpp"])) as gateway:
+        provider = await Provider("smpp", gateway.ports["smpp"]).start()
+        provider.text(optional=optional)
+        await provider.until(lambda: len(provider.reports) == 1)
+        assert [one.optional for one in smsc.received] == [optional]
+        await provider.stop()
+    await smsc.stop()
+
+
 # ---- verdicts
 
 

@@ -116,6 +116,7 @@ async def test_a_rule_sees_what_an_optional_parameter_brings(kind: str, tmp_path
         assert 'mingbai_gateway_fields_absent_total{account="sp-smpp",field="imsi",worker="1"} 2.0' in await _metrics(
             gateway
         )
+        assert not any(tag in TAGS.values() for one in smsc.received for tag, _ in one.optional), "they stay here"
     await smsc.stop()
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mingbai.gateway.items import packed, unpacked
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols import cmpp, sgip, smgp, smpp
 from mingbai.protocols.long_messages import Mark, MarkKind, parts_of
@@ -210,3 +211,24 @@ def test_any_content_goes_through_or_says_why_not(
     except BadValue:
         return
     assert onward.content == content or onward.part().text.text == decode(content, coding).text
+
+
+def test_optional_parameters_go_on_between_peers_that_have_them() -> None:
+    """Known and unknown alike; but not what belongs to one leg, or to whoever bills."""
+    tags = smpp.Tag
+    going = ((int(tags.SOURCE_PORT), b"\x0b\x84"), (0x1403, b"\x01\x02"), (0x3FFF, b""), (0x7777, b"\xff" * 70))
+    staying = (
+        (int(tags.BILLING_IDENTIFICATION), b"free"),
+        (int(tags.RECEIPTED_MESSAGE_ID), b"1\0"),
+        (int(tags.SOURCE_NODE_ID), b"123456"),
+    )
+    asked = smpp.SubmitSm(source_addr=b"10690001", destination_addr=b"13800000000", short_message=b"hi", data_coding=1)
+    asked.tlvs = (going[0], staying[0], *going[1:], *staying[1:])
+    found = read_submit(again(asked, "smpp", 0x34), NOW)
+    assert found.optional == going
+    assert through(found, ("smpp", 0x34)).optional == going
+    assert through(found, ("cmpp", 0x30)).optional == (), "another protocol has no place for them"
+    long = replace(found, content=b"x" * 300, coding=coding_of("smpp", 1), mark=Mark(MarkKind.SAR, 7, 2, 1))
+    back = through(long, ("smpp", 0x34))
+    assert (back.content, back.mark, back.optional) == (long.content, long.mark, going)
+    assert unpacked(packed(back, "smpp"), "smpp") == back, "nor does a restart lose them"

@@ -103,6 +103,9 @@ class Intake:
             ask = Ask(connection, pdu, partner, "", received)
             if account.fields:
                 ask.fields = read_fields(getattr(pdu, "tlvs", ()), account.fields) or None
+                if message.optional:  # who somebody is and where stays with us
+                    named = frozenset(account.fields.values())
+                    message.optional = tuple(one for one in message.optional if one[0] not in named)
             self.message(message, ask, now)
 
     def message(self, message: ShortMessage, ask: Ask, now: datetime) -> None:

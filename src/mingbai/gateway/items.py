@@ -243,7 +243,7 @@ def packed(message: ShortMessage, protocol: str) -> Record:
     """A message as plain values. protocol: whose octet its coding has."""
     mark = message.mark
     coding = message.coding
-    return (
+    record = (
         message.source,
         message.destinations,
         message.content,
@@ -258,11 +258,12 @@ def packed(message: ShortMessage, protocol: str) -> Record:
         None if message.at is None else to_micros(message.at),
         None if message.valid_until is None else to_micros(message.valid_until),
     )
+    return (*record, message.optional) if message.optional else record
 
 
 def unpacked(record: Record, protocol: str) -> ShortMessage:
     (source, destinations, content, octet, encoding, has_header, mark, wanted, service, protocol_id, priority, at,
-     valid_until) = record  # fmt: skip
+     valid_until, *optional) = record  # fmt: skip
     coding = coding_of(_coded(protocol), octet)
     if coding.encoding.value != encoding:  # the account's own alphabet behind coding 0
         coding = coding_of(_coded(protocol), octet, Encoding(encoding))
@@ -279,6 +280,7 @@ def unpacked(record: Record, protocol: str) -> ShortMessage:
         priority=priority,
         at=_moment(at),
         valid_until=_moment(valid_until),
+        optional=tuple((tag, value) for tag, value in optional[0]) if optional else (),
     )
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from mingbai.kernel.errors import BadValue
 from mingbai.protocols import cmpp, sgip, smgp, smpp
 from mingbai.protocols.long_messages import Mark, MarkKind, Part, limit_of, part_of
-from mingbai.protocols.pdu import Pdu, text_of, tlv
+from mingbai.protocols.pdu import Pdu, Tlv, text_of, tlv
 from mingbai.protocols.text import Coding, Encoding, best_coding, coding_of, decode, encode
 
 MOST_OCTETS: Final = 140  # of a short message's content on the air, GSM 03.40, 9.2.3.16
@@ -37,7 +37,8 @@ class Wanted(IntEnum):
 class ShortMessage:
     """content: with its user data header where `has_header`. at, valid_until: None where the sender says nothing.
 
-    mark: of a part, where it stands beside the content (CMPP's pk_total, SMGP's TLVs, SMPP's sar_*).
+    mark: of a part, where it stands beside the content (CMPP's pk_total, SMGP's TLVs, SMPP's sar_*). optional: further
+    parameters of SMPP, known and unknown, as `smpp.carried` leaves them; another protocol has no place for them.
     """
 
     source: str
@@ -52,6 +53,7 @@ class ShortMessage:
     priority: int = 0
     at: datetime | None = None
     valid_until: datetime | None = None
+    optional: tuple[Tlv, ...] = ()
 
     def part(self) -> Part:
         """The content taken apart: header, mark, text."""
@@ -154,6 +156,7 @@ def _read_smpp(pdu: smpp.SubmitSm | smpp.SubmitMulti | smpp.DataSm, now: datetim
         mark=smpp.sar_mark(pdu.tlvs) if pdu.tlvs else None,
         wanted=(Wanted.NONE, Wanted.ALL, Wanted.FAILURE, Wanted.NONE)[receipts],
         service=text_of(pdu.service_type),
+        optional=smpp.carried(pdu.tlvs) if pdu.tlvs else (),
     )
     if isinstance(pdu, smpp.DataSm):  # it has none of the rest
         return found
@@ -180,6 +183,7 @@ def _read_handed_on(pdu: smpp.DeliverSm, now: datetime, habits: Habits) -> Short
         priority=min(3, pdu.priority_flag),
         at=_time(pdu.schedule_delivery_time, now, habits),
         valid_until=_time(pdu.validity_period, now, habits),
+        optional=smpp.carried(pdu.tlvs) if pdu.tlvs else (),
     )
 
 
@@ -349,9 +353,9 @@ def _write_smpp(message: ShortMessage, version: int, habits: Habits) -> Pdu:
     if len(message.destinations) != 1:
         raise BadValue(field="destination", value=len(message.destinations), expected="1 number a submit_sm")
     source, destination = message.source, message.destinations[0]
-    tlvs: tuple[tuple[int, bytes], ...] = ()
+    tlvs = message.optional
     if message.mark is not None and message.mark.kind is MarkKind.SAR:
-        tlvs = smpp.sar_tlvs(message.mark)
+        tlvs = (*smpp.sar_tlvs(message.mark), *tlvs)
     content = message.content
     if len(content) > _MOST_SHORT:
         tlvs, content = (*tlvs, (int(smpp.Tag.MESSAGE_PAYLOAD), content)), b""

@@ -207,6 +207,7 @@ def _read_smpp(pdu: smpp.DeliverSm | smpp.DataSm, now: datetime, habits: Habits)
             service=text_of(pdu.service_type),
             protocol_id=0 if isinstance(pdu, smpp.DataSm) else pdu.protocol_id,
             at=now,
+            optional=smpp.carried(pdu.tlvs) if pdu.tlvs else (),
         )
     if not said.message_id:
         raise _names_nothing()
@@ -471,9 +472,9 @@ def _deliver_smgp(message: ShortMessage, version: int, zone: tzinfo, own_id: int
 
 def _deliver_smpp(message: ShortMessage, version: int, zone: tzinfo, own_id: int) -> Pdu:
     source, destination, content = message.source, message.destinations[0], message.content
-    tlvs: tuple[tuple[int, bytes], ...] = ()
+    tlvs = message.optional
     if message.mark is not None and message.mark.kind is MarkKind.SAR:
-        tlvs = smpp.sar_tlvs(message.mark)
+        tlvs = (*smpp.sar_tlvs(message.mark), *tlvs)
     if len(content) > 254:  # 5.2.21: sm_length; 255 is reserved
         tlvs, content = (*tlvs, (int(smpp.Tag.MESSAGE_PAYLOAD), content)), b""
     return smpp.DeliverSm(

@@ -810,6 +810,25 @@ def sar_tlvs(mark: Mark) -> tuple[Tlv, ...]:
     )
 
 
+# Written anew where they are needed, or said by whoever bills and numbers the nodes, which is not the sender.
+_NOT_CARRIED = frozenset(
+    map(
+        int,
+        (
+            Tag.MESSAGE_PAYLOAD, Tag.SAR_MSG_REF_NUM, Tag.SAR_TOTAL_SEGMENTS, Tag.SAR_SEGMENT_SEQNUM,
+            Tag.RECEIPTED_MESSAGE_ID, Tag.MESSAGE_STATE, Tag.NETWORK_ERROR_CODE, Tag.SC_INTERFACE_VERSION,
+            Tag.CONGESTION_STATE, Tag.BILLING_IDENTIFICATION, Tag.SOURCE_NETWORK_ID, Tag.SOURCE_NODE_ID,
+        ),
+    )
+)  # fmt: skip
+
+
+def carried(found: tuple[Tlv, ...]) -> tuple[Tlv, ...]:
+    """The optional parameters of a message that go on with it, in their order: all, the unknown and the vendors' too,
+    but for those that belong to one leg."""
+    return tuple(one for one in found if one[0] not in _NOT_CARRIED)
+
+
 def receipt_of(message: DeliverSm | DataSm, zone: tzinfo = UTC) -> Receipt | None:
     """The receipt that a deliver_sm or data_sm is; None for a message.
 
