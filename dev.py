@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -255,16 +256,16 @@ def check(_: argparse.Namespace) -> None:
     quiet["DJANGO_SETTINGS_MODULE"] = "mingbai.console.settings"
     quiet["NO_MKDOCS_2_WARNING"] = "1"  # an advertisement, not a finding
     steps: list[tuple[str, list[str | Path]]] = [
+        ("types", [tool("mypy"), "--no-error-summary", *with_sources("src", "tests", "benchmarks", "dev.py")]),
         ("format", [tool("ruff"), "format", "--check", "--quiet", "."]),
         ("lint", [tool("ruff"), "check", "--quiet", "."]),
-        ("types", [tool("mypy"), "--no-error-summary", *with_sources("src", "tests", "benchmarks", "dev.py")]),
         ("import contracts", [tool("lint-imports"), "--no-logo"]),
         ("migrations", [PYTHON, "-m", "django", "makemigrations", "--check", "--dry-run"]),
         ("Django", [PYTHON, "-m", "django", "check"]),
         ("docs", [*build_docs(), "--site-dir", VENV / "site-check"]),
     ]
-    failed = []
-    for name, command in steps:
+
+    def ran(command: Sequence[str | Path]) -> tuple[int, str, float]:
         started = time.monotonic()
         done = subprocess.run(
             [str(c) for c in command],
@@ -275,18 +276,26 @@ def check(_: argparse.Namespace) -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-        mark = "ok" if done.returncode == 0 else "FAILED"
-        say(f"check {name}: {mark} ({time.monotonic() - started:.1f} s)")
-        if done.returncode:
-            print(done.stdout, flush=True)
-            failed.append(name)
+        return done.returncode, done.stdout, time.monotonic() - started
+
+    failed = []
+    with ThreadPoolExecutor(2) as pool:
+        found = [(name, pool.submit(ran, command)) for name, command in steps]
+        for name, outcome in found:
+            code, said, took = outcome.result()
+            say(f"check {name}: {'ok' if code == 0 else 'FAILED'} ({took:.1f} s)")
+            if code:
+                print(said, flush=True)
+                failed.append(name)
     if failed:
         raise Failed(f"checks failed: {', '.join(failed)}")
 
 
 def pytest(*options: str, loops: str, arguments: argparse.Namespace) -> None:
     warm_up()
-    command: list[str | Path] = [PYTHON, "-m", "pytest", "-n", "auto", "--dist", "worksteal", *options]
+    # One process more than there are cores: many tests wait for servers, browsers and disks.
+    workers = str((os.cpu_count() or 1) + 1)
+    command: list[str | Path] = [PYTHON, "-m", "pytest", "-n", workers, "--dist", "worksteal", *options]
     command += ["--no-skips"] if arguments.no_skips else []
     run([*command, *arguments.rest], {"MINGBAI_LOOPS": os.environ.get("MINGBAI_LOOPS", loops)})
 
@@ -298,10 +307,13 @@ def test(arguments: argparse.Namespace) -> None:
     ensure_environment(WORK)
     findings: Failed | None = None
     if "check" not in arguments.verbs:  # `check test` has just run them
-        try:
-            check(arguments)
-        except Failed as failure:
-            findings = failure
+        with ThreadPoolExecutor(1) as pool:
+            warm = pool.submit(warm_up)  # meanwhile: neither needs the other
+            try:
+                check(arguments)
+            except Failed as failure:
+                findings = failure
+            warm.result()
     selection = ["-m", "not slow and not needs"] if arguments.fast else []
     pytest(*selection, loops=SLOW_LOOPS, arguments=arguments)
     if findings is not None:
