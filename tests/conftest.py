@@ -70,6 +70,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "loops" in getattr(item, "fixturenames", ()) or _is_property_test(item):
             item.add_marker(pytest.mark.soak)
+        if "screener" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.engine)
 
 
 def _is_property_test(item: pytest.Item) -> bool:

@@ -25,7 +25,7 @@ from mingbai.kernel.clock import utc_now
 from mingbai.kernel.verdicts import Category, Verdict
 from tests.contexts.messaging.screener_process import running_screener, until
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engine]
 Clients = Callable[..., Client]
 
 

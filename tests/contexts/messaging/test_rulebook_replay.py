@@ -24,7 +24,7 @@ from mingbai.kernel.clock import utc_now
 from tests.contexts.messaging.screener_process import running_screener, until
 from tests.contexts.messaging.test_rulebook import LURE, RULE, begin, form_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.engine]
 Clients = Callable[..., Client]
 HOME = "晚上七点回家吃饭，妈妈做了鱼"
 
