@@ -58,10 +58,10 @@ class Serving:
     def stop(self) -> int:
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(40)
+        return self.process.wait(90)
 
 
-def until(claim: Callable[[], object], what: str, seconds: float = 60) -> None:
+def until(claim: Callable[[], object], what: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -94,7 +94,7 @@ def test_the_first_start_gives_a_link_that_works_once(serving: Serving) -> None:
         body = urlencode(fields).encode() if fields is not None else None
         request = urllib.request.Request(path, body, {"Accept-Language": "en"})
         try:
-            with browser.open(request, timeout=20) as answer:
+            with browser.open(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -123,7 +123,7 @@ def test_the_first_start_gives_a_link_that_works_once(serving: Serving) -> None:
 
 def test_a_second_serve_on_the_same_data_is_refused(serving: Serving, tmp_path: Path) -> None:
     other = Serving(serving.data, tmp_path / "other.log")
-    assert other.process.wait(30) == 2
+    assert other.process.wait(120) == 2
     assert "another `mingbai serve`" in other.said()
     assert "ok" in serving.get("/healthz")
 
@@ -164,7 +164,7 @@ def test_when_the_supervisor_is_killed_nothing_stays_behind(serving: Serving) ->
     pids += [child for pid in pids for child in children(pid)]
     serving.process.kill()
     serving.process.wait(10)
-    until(lambda: not alive(pids), "its parts have ended", 60)
+    until(lambda: not alive(pids), "its parts have ended")
 
 
 _FORKS = """
@@ -215,7 +215,7 @@ def alive(pids: list[int]) -> list[int]:
 def test_a_stop_is_clean(serving: Serving) -> None:
     until(lambda: len(serving.parts()) == 3, "three parts run")
     with closing(ScreeningClient(serving.data)) as client:
-        client.wait_until_ready(40)
+        client.wait_until_ready(120)
         client.status()  # its connection stays open
         assert serving.stop() == 0
     assert "Traceback" not in serving.said()

@@ -193,7 +193,7 @@ def sit_down(
         cookie = {"name": "mingbai_session", "value": world.sessions[who], "url": world.url}
         context.add_cookies([cookie])  # type: ignore[list-item]  # a TypedDict of the driver
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(90_000)
     found = Visit(world, context, page)
     found.watch()
     return found
@@ -226,7 +226,7 @@ def choose(page: Page, target: str, value: str) -> None:
     raise AssertionError(f"{page.url}: {target} has no {value}")
 
 
-def eventually(claim: Callable[[], Any], what: str, seconds: float = 30.0) -> Any:  # Any: whatever is truthy
+def eventually(claim: Callable[[], Any], what: str, seconds: float = 120.0) -> Any:  # Any: whatever is truthy
     """What `claim` gives as soon as it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

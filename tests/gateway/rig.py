@@ -281,7 +281,7 @@ class Provider:
         elif isinstance(event, Gone):
             self.gone = event
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 60.0) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         async with asyncio.timeout(seconds):
             while not is_so():
                 self.changed.clear()
@@ -353,7 +353,7 @@ class Running:
     def ports(self) -> dict[str, int]:
         return self.gateway.doors.ports
 
-    async def until(self, is_so: Callable[[], bool], seconds: float = 60.0) -> None:
+    async def until(self, is_so: Callable[[], bool], seconds: float = 120.0) -> None:
         async with asyncio.timeout(seconds):
             while not is_so():
                 await asyncio.sleep(0.01)

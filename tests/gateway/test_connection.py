@@ -58,7 +58,7 @@ async def listening(gateway: Gateway) -> AsyncIterator[Gateway]:
         await server.wait_closed()
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
@@ -74,7 +74,7 @@ def submit(sequence: int) -> bytes:
 
 async def log_in(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(CONNECT)
-    await asyncio.wait_for(reader.readexactly(33), 10)
+    await asyncio.wait_for(reader.readexactly(33), 60)
 
 
 CONNECT = cmpp.Connect(sequence=1, source_addr=b"900001", version=0x30).encode()
@@ -140,12 +140,12 @@ def test_who_does_not_read_is_not_read_and_is_cut_off_while_others_go_on() -> No
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             await log_in(reader, writer)
             writer.write(submit(2))
-            await asyncio.wait_for(reader.readexactly(24), 10)
+            await asyncio.wait_for(reader.readexactly(24), 60)
             unread = [one for one in gateway.connections if one.is_stalled]
             assert len(unread) == 1
             await until(lambda: Gone(End.CUT) in gateway.ends)
             writer.write(submit(3))
-            await asyncio.wait_for(reader.readexactly(24), 10)
+            await asyncio.wait_for(reader.readexactly(24), 60)
             writer.close()
             greedy.close()
 
@@ -156,7 +156,7 @@ def test_who_says_nothing_is_sent_away_and_who_is_cut_off_is_noticed() -> None:
     async def story() -> None:
         async with listening(Gateway()) as gateway:
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-            assert await asyncio.wait_for(reader.read(), 10) == b""
+            assert await asyncio.wait_for(reader.read(), 60) == b""
             assert gateway.ends == [Gone(End.LOGIN_TIMEOUT)]
             writer.close()
             _, second = await asyncio.open_connection("127.0.0.1", gateway.port)
@@ -173,7 +173,7 @@ def test_who_does_not_wait_for_the_answer_to_its_login_is_sent_away() -> None:
         async with listening(Gateway()) as gateway:
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             writer.write(CONNECT + submit(2))
-            assert await asyncio.wait_for(reader.read(), 10) == b""
+            assert await asyncio.wait_for(reader.read(), 60) == b""
             assert gateway.ends == [Gone(End.OUT_OF_TURN)]
             assert gateway.asked == 0
             writer.close()
@@ -187,10 +187,10 @@ def test_octets_that_are_no_cmpp_close_that_connection_alone() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
             web, browser = await asyncio.open_connection("127.0.0.1", gateway.port)
             browser.write(b"GET / HTTP/1.1\r\n\r\n")
-            assert await asyncio.wait_for(web.read(), 10) == b""
+            assert await asyncio.wait_for(web.read(), 60) == b""
             await log_in(reader, writer)
             writer.write(submit(2))
-            await asyncio.wait_for(reader.readexactly(24), 10)
+            await asyncio.wait_for(reader.readexactly(24), 60)
             assert gateway.ends == [Gone(End.BROKEN_STREAM)]
             for one in (writer, browser):
                 one.close()

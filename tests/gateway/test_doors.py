@@ -218,7 +218,7 @@ async def test_workers_count_together_in_redis_and_go_on_without_it(tmp_path: Pa
     )
     try:
         one, two = (InRedis(f"redis://127.0.0.1:{port}/0") for _ in range(2))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 await one.beat()
                 if not one.is_away:

@@ -181,7 +181,7 @@ class Kannel(Events):
         for process in reversed(self._processes):  # smsbox first, so that bearerbox has nobody to wait for
             process.terminate()
             try:
-                process.wait(timeout=10)
+                process.wait(timeout=30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
