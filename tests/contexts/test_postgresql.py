@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -63,19 +63,16 @@ def database() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_the_tests_of_the_contexts_pass_on_postgresql(database: str, loops: Callable[[int], int]) -> None:
-    """In `dev.py test` without what takes minutes for its engine or its password hashes, and has no statement more."""
-    is_whole = loops(10) == 10
+@pytest.mark.parametrize("part", ["engine", "not engine"])  # together all of them; two processes may have one each
+def test_the_tests_of_the_contexts_pass_on_postgresql(database: str, part: str) -> None:
     command = [
         sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-x", "tests/contexts",
-        "-m", "django_db and not slow and not needs" + ("" if is_whole else " and not engine"), "--timeout", "300",
+        "-m", f"django_db and not slow and not needs and {part}", "--timeout", "300",
     ]  # fmt: skip
-    if not is_whole:
-        command += ["--ignore", "tests/contexts/people/test_sign_in.py"]
     environment = {**os.environ, "MINGBAI_TEST_DATABASE_URL": database}
     for name in ("PYTEST_XDIST_WORKER", "DJANGO_SETTINGS_MODULE"):
         environment.pop(name, None)
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=800)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "database: postgresql" in done.stdout
     assert " passed" in done.stdout
